@@ -1,0 +1,1 @@
+"""Collectors: one process per protocol; they only read, and hand scans to the normalizer."""

@@ -1,0 +1,162 @@
+"""Configuration files → structs, with every error at once, each with file, line and key.
+
+msgspec checks types and bounds but stops at the first error and knows no lines; this module
+walks a table key by key and finds the line of each key, so that one run of `tailrace check`
+shows everything that must be changed.
+"""
+
+import difflib
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from common.errors import Finding
+
+PLANT_FILE = "ot/plant.toml"
+CLOUD_FILE = "it/cloud.toml"
+FILE_BYTES_MAX = 16 * 1024 * 1024
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+@dataclass
+class Document:
+    """One TOML file as read: its tables, and where each key stands."""
+
+    name: str
+    """As the operator knows it: relative to the configuration directory."""
+    tables: dict[str, Any]
+    lines: dict[str, int] = field(default_factory=dict)
+
+    def place(self, where: str) -> str:
+        """Return `file:line` of the nearest known key at or above `where`."""
+        key = where
+        while key and key not in self.lines:
+            key = key.rpartition(".")[0]
+        return f"{self.name}:{self.lines[key]}" if key else self.name
+
+    def finding(self, where: str, message: str) -> Finding:
+        """Return a finding about the key path `where`."""
+        return Finding(self.place(where), where, message)
+
+
+def read_document(
+    config_dir: Path, name: str, findings: list[Finding], *, help_text: str = ""
+) -> Document | None:
+    """Read a TOML file, or add a finding that says why it cannot be read."""
+    path = config_dir / name
+    try:
+        if path.stat().st_size > FILE_BYTES_MAX:
+            findings.append(Finding(name, "", f"larger than {FILE_BYTES_MAX} bytes; split it"))
+            return None
+        text = path.read_bytes().decode("utf-8-sig")
+        return Document(name, tomllib.loads(text), _lines_of_keys(text))
+    except FileNotFoundError:
+        findings.append(Finding(name, "", f"no such file in {config_dir}. {help_text}".rstrip()))
+    except OSError as error:
+        findings.append(Finding(name, "", f"cannot be read: {error.strerror}"))
+    except UnicodeDecodeError as error:
+        findings.append(Finding(name, "", f"is not UTF-8 (byte {error.start}); save it as UTF-8"))
+    except tomllib.TOMLDecodeError as error:
+        at = re.search(r"\(at line (\d+), column (\d+)\)", str(error))
+        place = f"{name}:{at[1]}" if at else name
+        findings.append(Finding(place, "", f"is not TOML: {error}"))
+    return None
+
+
+_TABLE = re.compile(r"^\s*\[\[?\s*([^\]]+?)\s*\]\]?\s*(#.*)?$")
+_KEY = re.compile(r"""^\s*([A-Za-z0-9_.\-"']+)\s*=""")
+
+
+def _lines_of_keys(text: str) -> dict[str, int]:
+    """Map dotted key paths to 1-based lines. A hint for people: arrays of tables share one path."""
+    lines: dict[str, int] = {}
+    table = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        if found := _TABLE.match(line):
+            table = found[1].replace('"', "").replace("'", "").replace(" ", "")
+            lines.setdefault(table, number)
+        elif found := _KEY.match(line):
+            key = found[1].replace('"', "").replace("'", "")
+            lines.setdefault(f"{table}.{key}" if table else key, number)
+    return lines
+
+
+def suggestion(word: str, known: list[str]) -> str:
+    """Return ` (did you mean 'x'?)`, or the list of what is known when nothing is near."""
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else f"; known here: {', '.join(sorted(known))}"
+
+
+def table_at(document: Document, key: str, findings: list[Finding]) -> dict[str, Any]:
+    """Return the sub-table `key` of the document, empty with a finding when it is no table."""
+    table = document.tables.get(key, {})
+    if isinstance(table, dict):
+        return table
+    findings.append(document.finding(key, f"must be a table, [{key}], found {table!r}"))
+    return {}
+
+
+def build(
+    struct: type[T],
+    table: object,
+    document: Document,
+    where: str,
+    findings: list[Finding],
+) -> T | None:
+    """Return `table` as a `struct`, or None after adding a finding for each thing wrong in it."""
+    if not isinstance(table, Mapping):
+        findings.append(document.finding(where, f"must be a table, [{where}], found {table!r}"))
+        return None
+    fields = {each.encode_name: each for each in msgspec.structs.fields(struct)}
+    before = len(findings)
+    for key in table:
+        if key not in fields:
+            text = f"unknown key {key!r}{suggestion(str(key), list(fields))}"
+            findings.append(document.finding(f"{where}.{key}", text))
+    values: dict[str, Any] = {}
+    for name, each in fields.items():
+        if name not in table:
+            if each.required:
+                findings.append(document.finding(where, f"missing required key {name!r}"))
+            continue
+        try:
+            values[name] = msgspec.convert(table[name], each.type)
+        except msgspec.ValidationError as error:
+            text = f"{readable(error)}, found {table[name]!r}"
+            findings.append(document.finding(f"{where}.{name}", text))
+    if len(findings) > before:
+        return None
+    try:
+        return msgspec.convert(values, struct)  # runs __post_init__, the rules between keys
+    except msgspec.ValidationError as error:
+        findings.append(document.finding(where, readable(error)))
+        return None
+
+
+def readable(error: msgspec.ValidationError) -> str:
+    """Return msgspec's sentence without its own path, in a person's words."""
+    text = str(error).partition(" - at `")[0]
+    return text[0].lower() + text[1:] if text else "is not valid"
+
+
+def target_names(config_dir: Path, findings: list[Finding]) -> list[str]:
+    """Return the names of the targets in it/cloud.toml: those whose cursors hold the queue back."""
+    document = read_document(config_dir, CLOUD_FILE, findings)
+    return list(table_at(document, "targets", findings)) if document else []
+
+
+def rejected_secret(path: Path) -> str | None:
+    """Return why a secret file must not be used, None when it may: it must be ours alone."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    if mode & 0o077:
+        return f"is readable by others (mode {mode & 0o777:o}); run: chmod 600 {path}"
+    return None

@@ -1,0 +1,69 @@
+"""Every error the house raises on purpose; the type says what the caller does next.
+
+* TailraceError
+  * ConfigError           a person must change a file; the process exits 78
+  * SourceUnavailable     the device or its network is away; the runner waits and tries again
+  * TargetUnavailable     the far side or its network is away; the drain waits and tries again
+  * QueueUnusable         the queue cannot be opened or written; the process exits, is restarted
+  * BlockDamaged          stored or received bytes are not what was written; skip, and book a gap
+  * HandoffRefused        the other side of the handoff speaks another version; update both
+  * AlreadyRunning        another process holds this role; the process exits
+"""
+
+from dataclasses import dataclass
+
+
+class TailraceError(Exception):
+    """Base of all expected errors."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing a person must change, and where."""
+
+    place: str
+    """File as the operator knows it, with its line where known: `ot/plant.toml:14`."""
+    where: str
+    """The path of the key or the name of the row: `devices.press.groups.fast.period_ms`."""
+    message: str
+    """What was found and what would be right."""
+
+    def __str__(self) -> str:
+        """One line: place, path, message."""
+        return (
+            f"{self.place}: {self.where}: {self.message}"
+            if self.where
+            else (f"{self.place}: {self.message}")
+        )
+
+
+class ConfigError(TailraceError):
+    """The configuration is wrong; carries every finding, not only the first."""
+
+    def __init__(self, findings: list[Finding]) -> None:
+        super().__init__("; ".join(str(finding) for finding in findings))
+        self.findings = findings
+
+
+class SourceUnavailable(TailraceError):
+    """The device cannot be reached or stopped answering. Wait and connect again."""
+
+
+class TargetUnavailable(TailraceError):
+    """The far side cannot be reached, or refused us. Wait and connect again."""
+
+
+class QueueUnusable(TailraceError):
+    """The queue could not be opened, or a commit failed. Exit, reopen, receive again."""
+
+
+class BlockDamaged(TailraceError):
+    """Bytes that fail their checksum or do not follow the format."""
+
+
+class HandoffRefused(TailraceError):
+    """The other side of the handoff speaks another version of it."""
+
+
+class AlreadyRunning(TailraceError):
+    """Another process of this installation already holds this role."""

@@ -1,0 +1,290 @@
+"""The collector's outbox: scans read, not yet committed by the normalizer, in a mapped ring.
+
+Promise
+    A scan whose `put` returned survives SIGKILL of the collector: the next process finds it here
+    and sends it again. A scan dropped because the ring was full is counted, and the counts that
+    travel with every later scan let the normalizer book exactly what is missing.
+    A reboot discards the ring (its boot id differs) and begins a new epoch.
+
+In the file, little-endian
+    0        magic 8 · boot id 16 · epoch u64 · capacity u64
+    64, 128  state, written in turn: generation u64 · head u64 · tail u64 · next sequence u64 ·
+             dropped scans u64 · crc32 u32; the valid one of higher generation counts
+    4,096    counters, 1,024 slots of 32: key 16 · scans u64 · samples u64
+    36,864   ring: length u32 · crc32 u32 · sequence u64 · scans u64 · samples u64 · plan 16 ·
+             payload, padded to 8; a record never wraps: a length of 2**32-1 skips to the start
+    `head` and `tail` count bytes since the ring began; the place in the ring is modulo capacity.
+
+Limits
+    One process at a time (it holds its role's lock). 1,024 groups. A scan larger than a quarter of
+    the ring is dropped and counted. Not made for power loss: msync is never called.
+"""
+
+import hashlib
+import mmap
+import os
+import struct
+import zlib
+from collections import deque
+from pathlib import Path
+from typing import NamedTuple
+
+from common.clock import now_ns
+from common.errors import BlockDamaged
+from common.log import get_log
+from common.records import Plan, fingerprint_of
+
+CAPACITY_BYTES = 16 * 1024 * 1024
+"""About an hour of 10 groups of 100 tags at 1 s without a normalizer."""
+GROUPS_MAX = 1_024
+
+_MAGIC = b"TRoutbx1"
+_HEADER = struct.Struct("<8s16sQQ")
+_STATE = struct.Struct("<QQQQQ")
+_CRC = struct.Struct("<I")
+_STATE_AT = (64, 128)
+_COUNTER = struct.Struct("<16sQQ")
+_COUNTERS_AT = 4_096
+_RING_AT = _COUNTERS_AT + GROUPS_MAX * _COUNTER.size
+_RECORD = struct.Struct("<IIQQQ16s")
+_SKIP = 0xFFFFFFFF
+_EMPTY_KEY = bytes(16)
+
+log = get_log(__name__)
+
+
+class Entry(NamedTuple):
+    """One scan waiting for its acknowledgement."""
+
+    sequence: int
+    scan_count: int
+    """Scans of this group since the epoch began, this one included; a jump is a loss."""
+    sample_count: int
+    """The same for samples."""
+    plan: bytes
+    start: int
+    """Where the record begins, in bytes since the ring began."""
+    length: int
+    """Bytes of payload."""
+
+
+def boot_id() -> bytes:
+    """Return 16 bytes that change with every boot of the machine."""
+    text = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
+    return bytes.fromhex(text.strip().replace("-", ""))
+
+
+class Outbox:
+    """Scans in order of `sequence`, oldest first. Opened by `Outbox.open`, for one process."""
+
+    def __init__(self, ring: mmap.mmap, plans_dir: Path, capacity_bytes: int) -> None:
+        self._ring = ring
+        self._plans_dir = plans_dir
+        self._capacity = capacity_bytes
+        self._generation = self._head = self._tail = self.dropped_scans = 0
+        self._next_sequence = 1
+        self._entries: deque[Entry] = deque()
+        self._counters: dict[bytes, tuple[int, int, int]] = {}
+        self.plans: dict[bytes, bytes] = {}
+        """Encoded plans of everything in the outbox, by fingerprint."""
+        self.epoch = 0
+
+    @classmethod
+    def open(cls, folder: Path, collector: str, capacity_bytes: int = CAPACITY_BYTES) -> "Outbox":
+        """Open the ring of one collector, with what an earlier process left in it."""
+        plans_dir = folder / f"{collector}.plans"
+        plans_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(folder / f"{collector}.ring", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            size = _RING_AT + capacity_bytes
+            fresh = os.fstat(descriptor).st_size != size
+            if fresh:
+                os.ftruncate(descriptor, 0)
+                os.ftruncate(descriptor, size)
+            ring = mmap.mmap(descriptor, size)
+        finally:
+            os.close(descriptor)
+        outbox = cls(ring, plans_dir, capacity_bytes)
+        try:
+            outbox._recover()
+        except BlockDamaged as reason:
+            if not fresh:
+                log.info("outbox begins a new epoch", reason=reason)
+            outbox._begin()
+        outbox._load_plans()
+        return outbox
+
+    @property
+    def depth(self) -> int:
+        """How many scans wait for their acknowledgement."""
+        return len(self._entries)
+
+    @property
+    def sequence(self) -> int:
+        """The newest scan's sequence; 0 before the first of the epoch."""
+        return self._next_sequence - 1
+
+    @property
+    def oldest(self) -> int:
+        """The sequence of the oldest scan still here, or the next to come when there is none."""
+        return self._entries[0].sequence if self._entries else self._next_sequence
+
+    def put(self, plan: Plan, payload: bytes, samples: int) -> None:
+        """Take responsibility for one encoded scan. Drops the oldest when there is no room."""
+        # Counted before stored: if the process dies in between, the loss shows as a gap of one.
+        scan_count, sample_count = self._count(plan, samples)
+        needed = (_RECORD.size + len(payload) + 7) & ~7
+        if needed > self._capacity // 4:
+            self.dropped_scans += 1
+            self._commit()
+            return
+        place = self._head % self._capacity
+        skipped = self._capacity - place if place + needed > self._capacity else 0
+        while self._entries and self._head + skipped + needed - self._tail > self._capacity:
+            self._pop_oldest()
+            self.dropped_scans += 1
+            self._commit()  # Before its bytes are overwritten, or a kill here damages the ring.
+        if skipped:
+            _CRC.pack_into(self._ring, _RING_AT + place, _SKIP)
+            self._head += skipped
+            place = 0
+        entry = Entry(
+            self._next_sequence,
+            scan_count,
+            sample_count,
+            plan.fingerprint,
+            self._head,
+            len(payload),
+        )
+        rest = struct.pack("<QQQ16s", *entry[:4])
+        at = _RING_AT + place
+        head = struct.pack("<II", len(payload), zlib.crc32(payload, zlib.crc32(rest)))
+        self._ring[at : at + _RECORD.size + len(payload)] = head + rest + payload
+        self._head += needed
+        self._next_sequence += 1
+        self._entries.append(entry)
+        self._commit()
+
+    def entry(self, sequence: int) -> Entry | None:
+        """Return the entry of one sequence, None when it is not here (any more, or yet)."""
+        index = sequence - self.oldest
+        return self._entries[index] if 0 <= index < len(self._entries) else None
+
+    def payload(self, entry: Entry) -> bytes:
+        """Return the encoded scan of an entry that is still here."""
+        at = _RING_AT + entry.start % self._capacity + _RECORD.size
+        return self._ring[at : at + entry.length]
+
+    def acknowledge(self, sequence: int) -> None:
+        """Forget every scan up to and including `sequence`: the normalizer has committed them."""
+        if not self._entries or self._entries[0].sequence > sequence:
+            return
+        while self._entries and self._entries[0].sequence <= sequence:
+            self._pop_oldest()
+        self._commit()
+
+    def remember(self, plan: Plan) -> None:
+        """Keep a plan beside the ring, so that a later process can still explain its scans."""
+        if plan.fingerprint in self.plans:
+            return
+        fresh = self._plans_dir / ".new"
+        fresh.write_bytes(plan.encoded)
+        fresh.replace(self._plans_dir / plan.fingerprint.hex())
+        self.plans[plan.fingerprint] = plan.encoded
+
+    def close(self) -> None:
+        """Unmap the ring; its file stays."""
+        self._ring.close()
+
+    def _pop_oldest(self) -> None:
+        self._entries.popleft()
+        self._tail = self._entries[0].start if self._entries else self._head
+
+    def _count(self, plan: Plan, samples: int) -> tuple[int, int]:
+        key = hashlib.blake2b(f"{plan.device}/{plan.group}".encode(), digest_size=16).digest()
+        slot, scans, before = self._counters.get(key, (len(self._counters), 0, 0))
+        if slot >= GROUPS_MAX:
+            raise ValueError(f"more than {GROUPS_MAX} groups in one collector")
+        scans, before = scans + 1, before + samples
+        self._counters[key] = (slot, scans, before)
+        at = _COUNTERS_AT + slot * _COUNTER.size
+        self._ring[at : at + _COUNTER.size] = _COUNTER.pack(key, scans, before)
+        return scans, before
+
+    def _commit(self) -> None:
+        self._generation += 1
+        state = _STATE.pack(
+            self._generation, self._head, self._tail, self._next_sequence, self.dropped_scans
+        )
+        at = _STATE_AT[self._generation % 2]
+        self._ring[at : at + _STATE.size + _CRC.size] = state + _CRC.pack(zlib.crc32(state))
+
+    def _begin(self) -> None:
+        """Start an empty ring under a new epoch."""
+        before = self.epoch
+        self._ring[:_RING_AT] = bytes(_RING_AT)
+        self._entries.clear()
+        self._counters.clear()
+        self._generation = self._head = self._tail = self.dropped_scans = 0
+        self._next_sequence = 1
+        self.epoch = max(before + 1, now_ns() // 1_000_000)
+        self._commit()
+        header = _HEADER.pack(_MAGIC, boot_id(), self.epoch, self._capacity)
+        self._ring[: _HEADER.size] = header  # Last: until it stands, the ring is not one.
+
+    def _recover(self) -> None:
+        """Take over what is in the ring. Raises BlockDamaged when it cannot be continued."""
+        magic, boot, epoch, capacity = _HEADER.unpack_from(self._ring)
+        if magic != _MAGIC or capacity != self._capacity:
+            raise BlockDamaged("the ring is new or of another version")
+        self.epoch = epoch
+        if boot != boot_id():
+            raise BlockDamaged("the machine was rebooted")
+        states = []
+        for at in _STATE_AT:
+            state = self._ring[at : at + _STATE.size]
+            if _CRC.unpack_from(self._ring, at + _STATE.size)[0] == zlib.crc32(state):
+                states.append(_STATE.unpack(state))
+        if not states:
+            raise BlockDamaged("neither state is valid")
+        self._generation, self._head, self._tail, self._next_sequence, self.dropped_scans = max(
+            states
+        )
+        for slot in range(GROUPS_MAX):
+            key, scans, samples = _COUNTER.unpack_from(
+                self._ring, _COUNTERS_AT + slot * _COUNTER.size
+            )
+            if key == _EMPTY_KEY:
+                break
+            self._counters[key] = (slot, scans, samples)
+        self._walk()
+
+    def _walk(self) -> None:
+        at = self._tail
+        while at < self._head:
+            place = at % self._capacity
+            record_at = _RING_AT + place
+            if self._capacity - place < _RECORD.size or (
+                _CRC.unpack_from(self._ring, record_at)[0] == _SKIP
+            ):
+                at += self._capacity - place
+                continue
+            length, crc, sequence, scans, samples, plan = _RECORD.unpack_from(self._ring, record_at)
+            end = record_at + _RECORD.size + length
+            if zlib.crc32(self._ring[record_at + 8 : end]) != crc:
+                raise BlockDamaged(f"the record at {at} fails its checksum")
+            self._entries.append(Entry(sequence, scans, samples, plan, at, length))
+            at += (_RECORD.size + length + 7) & ~7
+        if self._entries and self._entries[-1].sequence != self._next_sequence - 1:
+            raise BlockDamaged("the newest record is not the one the state names")
+
+    def _load_plans(self) -> None:
+        """Load the plans that waiting scans need; remove the others."""
+        needed = {entry.plan for entry in self._entries}
+        for path in self._plans_dir.iterdir():
+            encoded = path.read_bytes()
+            fingerprint = fingerprint_of(encoded)
+            if fingerprint in needed and path.name == fingerprint.hex():
+                self.plans[fingerprint] = encoded
+            else:
+                path.unlink()

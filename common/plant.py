@@ -1,0 +1,206 @@
+"""The OT half of the configuration: ot/plant.toml and its tag tables.
+
+This module knows gateways, devices, groups and tags; what a device's remaining keys and a tag's
+address mean belongs to the device's protocol (collectors/<protocol>/config.py and address.py).
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from common.config import PLANT_FILE, Document, build, read_document, readable, table_at
+from common.errors import ConfigError, Finding
+from common.tagtable import TagRow, read_tag_table
+
+DEVICES_MAX = 1_000
+TOPIC_BYTES_MAX = 65_535
+"""MQTT 5, 1.5.4: a topic is a string of at most 65,535 bytes. Brokers may allow less."""
+
+_LEVEL = re.compile(r"[A-Za-z0-9.-][A-Za-z0-9_.-]*")
+
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+PeriodMs = Annotated[int, Meta(ge=10, le=3_600_000)]
+
+
+class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[gateway]: which box this is, and where it stands in the enterprise."""
+
+    id: Name
+    root: Annotated[str, Meta(min_length=1, max_length=512)]
+    """Levels of the namespace above every asset: enterprise/site/area/line."""
+
+
+class GroupConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[devices.NAME.groups.NAME]: tags read together at one rate."""
+
+    period_ms: PeriodMs = 1_000
+    tags: str | list[dict[str, Any]]
+    """A CSV file beside plant.toml, or the rows themselves."""
+
+
+@dataclass(frozen=True)
+class Tag:
+    """One named value, as its row says; `place` and `where` find the row again for errors."""
+
+    row: TagRow
+    topic: str
+    place: str
+    where: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """Tags of one device read together."""
+
+    name: str
+    period_ms: int
+    tags: tuple[Tag, ...]
+
+
+@dataclass(frozen=True)
+class Device:
+    """One PLC or meter."""
+
+    name: str
+    protocol: str
+    asset: str
+    groups: tuple[Group, ...]
+    settings: dict[str, Any]
+    """The keys that belong to the protocol: host, port, unit, …"""
+
+
+@dataclass(frozen=True)
+class Plant:
+    """The whole OT half, valid as far as the house can tell without knowing protocols."""
+
+    gateway: GatewayConfig
+    devices: tuple[Device, ...]
+    document: Document
+
+    def devices_of(self, protocol: str) -> tuple[Device, ...]:
+        """Return the devices that one collector process reads."""
+        return tuple(device for device in self.devices if device.protocol == protocol)
+
+
+def load_plant(config_dir: Path) -> Plant:
+    """Read ot/plant.toml and its tag tables. Raises ConfigError with every finding."""
+    findings: list[Finding] = []
+    plant = read_plant(config_dir, findings)
+    if findings or plant is None:
+        raise ConfigError(findings)
+    return plant
+
+
+def read_plant(config_dir: Path, findings: list[Finding]) -> Plant | None:
+    """Read as much of the OT half as can be read, adding a finding for each thing wrong."""
+    document = read_document(
+        config_dir, PLANT_FILE, findings, help_text="The OT half of the configuration lives there."
+    )
+    if document is None:
+        return None
+    for key in document.tables:
+        if key not in ("gateway", "devices"):
+            text = f"unknown table {key!r}; known here: gateway, devices"
+            findings.append(document.finding(key, text))
+    gateway = build(
+        GatewayConfig, document.tables.get("gateway", {}), document, "gateway", findings
+    )
+    root = gateway.root if gateway else "unknown"
+    _check_path(root, document.place("gateway.root"), "gateway.root", findings)
+    devices = [
+        device
+        for name, table in table_at(document, "devices", findings).items()
+        if (device := _device(config_dir, root, document, name, table, findings))
+    ]
+    if len(devices) > DEVICES_MAX:
+        findings.append(
+            document.finding("devices", f"{len(devices)} devices; {DEVICES_MAX} at most")
+        )
+    _check_topics(devices, findings)
+    return Plant(gateway, tuple(devices), document) if gateway else None
+
+
+def _device(
+    config_dir: Path,
+    root: str,
+    document: Document,
+    name: str,
+    table: Any,
+    findings: list[Finding],
+) -> Device | None:
+    where = f"devices.{name}"
+    if not isinstance(table, dict):
+        findings.append(document.finding(where, f"must be a table, [{where}], found {table!r}"))
+        return None
+    settings = dict(table)
+    protocol = settings.pop("protocol", None)
+    asset = settings.pop("asset", name)
+    groups = settings.pop("groups", {})
+    try:
+        msgspec.convert(name, Name)
+    except msgspec.ValidationError as error:
+        findings.append(document.finding(where, f"device name: {readable(error)}"))
+    if not isinstance(protocol, str):
+        text = f'needs protocol = "…", the name of the protocol it speaks, found {protocol!r}'
+        findings.append(document.finding(f"{where}.protocol", text))
+    if not isinstance(asset, str):
+        findings.append(document.finding(f"{where}.asset", f"must be text, found {asset!r}"))
+        asset = name
+    _check_path(asset, document.place(f"{where}.asset"), f"{where}.asset", findings)
+    if not isinstance(groups, dict) or not groups:
+        text = f"needs at least one group: [{where}.groups.NAME] with period_ms and tags"
+        findings.append(document.finding(where, text))
+        groups = {}
+    read = (
+        _group(config_dir, f"{root}/{asset}", document, f"{where}.groups.{group}", rows, findings)
+        for group, rows in groups.items()
+    )
+    return Device(name, str(protocol), asset, tuple(g for g in read if g), settings)
+
+
+def _group(
+    config_dir: Path,
+    path: str,
+    document: Document,
+    where: str,
+    table: object,
+    findings: list[Finding],
+) -> Group | None:
+    config = build(GroupConfig, table, document, where, findings)
+    if config is None:
+        return None
+    tags = tuple(
+        Tag(row, f"{path}/{row.name}", place, f"{where} tag {row.name}")
+        for row, place in read_tag_table(config_dir, config.tags, document, where, findings)
+    )
+    for tag in tags:
+        _check_path(tag.row.name, tag.place, tag.where, findings)
+    return Group(where.rpartition(".")[2], config.period_ms, tags)
+
+
+def _check_path(path: str, place: str, where: str, findings: list[Finding]) -> None:
+    for level in path.split("/"):
+        if not _LEVEL.fullmatch(level):
+            text = (
+                f"{level!r} is not a level of a topic: letters, digits, '_', '.', '-', "
+                "not empty, not beginning with '_'"
+            )
+            findings.append(Finding(place, where, text))
+
+
+def _check_topics(devices: list[Device], findings: list[Finding]) -> None:
+    """Two tags on one topic would overwrite each other; case alone does not tell people apart."""
+    taken: dict[str, Tag] = {}
+    for device in devices:
+        for tag in (tag for group in device.groups for tag in group.tags):
+            if len(tag.topic.encode()) > TOPIC_BYTES_MAX:
+                text = f"topic longer than {TOPIC_BYTES_MAX} bytes"
+                findings.append(Finding(tag.place, tag.where, text))
+            first = taken.setdefault(tag.topic.casefold(), tag)
+            if first is not tag:
+                text = f"topic {tag.topic} is already the topic of {first.where} ({first.place})"
+                findings.append(Finding(tag.place, tag.where, text))

@@ -1,0 +1,209 @@
+"""What moves through the house: plans, scans, records and gaps.
+
+A *plan* is the compiled form of one group's tag table; its fingerprint names it. A *scan* is one
+raw reading of a group, columns of values under a plan. A *record* is a normalised scan, or the
+part of it worth reporting, as the queue keeps it. A *gap* is data known to be missing.
+"""
+
+import enum
+import hashlib
+from functools import cached_property
+from typing import Any
+
+import msgspec
+
+FINGERPRINT_BYTES = 16
+
+Scalar = bool | int | float | str | bytes | None
+"""One value as a device gave it. None exactly when there is no value to give."""
+
+ALL_COLUMNS = None
+"""In `indexes`: every column of the plan is present, in order."""
+
+
+class Quality:
+    """OPC UA status codes (OPC 10000-4, 7.39; OPC 10000-6, annex A), as unsigned 32-bit numbers.
+
+    The two top bits are the severity: 00 Good, 01 Uncertain, 10 Bad.
+    """
+
+    GOOD = 0x00000000
+    UNCERTAIN = 0x40000000
+    UNCERTAIN_LAST_USABLE_VALUE = 0x40900000
+    BAD = 0x80000000
+    BAD_COMMUNICATION_ERROR = 0x80050000
+    BAD_TIMEOUT = 0x800A0000
+    BAD_NO_COMMUNICATION = 0x80310000
+    BAD_WAITING_FOR_INITIAL_DATA = 0x80320000
+    BAD_NODE_ID_UNKNOWN = 0x80340000
+    BAD_OUT_OF_RANGE = 0x803C0000
+    BAD_TYPE_MISMATCH = 0x80740000
+    BAD_CONFIGURATION_ERROR = 0x80890000
+    BAD_NOT_CONNECTED = 0x808A0000
+    BAD_DEVICE_FAILURE = 0x808B0000
+    BAD_SENSOR_FAILURE = 0x808C0000
+
+
+_NAMES = {
+    code: "".join(part.capitalize() for part in name.split("_"))
+    for name, code in vars(Quality).items()
+    if name.isupper()
+}
+
+
+def quality_word(code: int) -> str:
+    """Return the severity of a status code: `Good`, `Uncertain` or `Bad`."""
+    return ("Good", "Uncertain", "Bad", "Bad")[(code >> 30) & 3]
+
+
+def quality_name(code: int) -> str:
+    """Return the OPC UA name of a status code, or its number where the house has no name for it."""
+    return _NAMES.get(code & 0xFFFF0000) or f"0x{code:08X}"
+
+
+class ValueType(enum.StrEnum):
+    """The types that leave the house; each has its own column in a block."""
+
+    BOOL = "bool"
+    INT64 = "int64"
+    UINT64 = "uint64"
+    FLOAT64 = "float64"
+    STRING = "string"
+    BYTES = "bytes"
+
+
+class Column(msgspec.Struct, frozen=True, array_like=True):
+    """One tag of a plan: where its value comes from and what it means. Fields are only appended."""
+
+    name: str
+    topic: str
+    """Full path in the namespace: root / asset / name."""
+    address: str
+    """Canonical address, as the protocol's own users write it."""
+    source_type: str
+    """The protocol's name of the type, `REAL` or `FLOAT32@CDAB`."""
+    value_type: ValueType
+    unit: str = ""
+    """Label of the published unit (UCUM), after scaling."""
+    scale: float = 1.0
+    offset: float = 0.0
+    """published = raw * scale + offset"""
+    deadband: float = 0.0
+    """Absolute, in the published unit; 0 reports every change."""
+    description: str = ""
+
+    @property
+    def scaled(self) -> bool:
+        """True when the published value is not the raw value."""
+        return self.scale != 1.0 or self.offset != 0.0
+
+
+class Plan(msgspec.Struct, frozen=True, array_like=True, dict=True):
+    """What the columns of one group's scans mean. Immutable: another table is another plan."""
+
+    protocol: str
+    device: str
+    group: str
+    asset: str
+    period_ms: int
+    columns: tuple[Column, ...]
+
+    @cached_property
+    def encoded(self) -> bytes:
+        """The plan as stored in the catalog and sent over the handoff (msgpack)."""
+        return msgspec.msgpack.encode(self)
+
+    @cached_property
+    def fingerprint(self) -> bytes:
+        """16 bytes that name this plan and no other (BLAKE2b of its encoding)."""
+        return fingerprint_of(self.encoded)
+
+
+def fingerprint_of(encoded_plan: bytes) -> bytes:
+    """Return the 16 bytes that name an encoded plan."""
+    return hashlib.blake2b(encoded_plan, digest_size=FINGERPRINT_BYTES).digest()
+
+
+_plan_decoder = msgspec.msgpack.Decoder(Plan)
+
+
+def decode_plan(encoded: bytes) -> Plan:
+    """Return the plan. Raises msgspec.DecodeError."""
+    return _plan_decoder.decode(encoded)
+
+
+class Scan(msgspec.Struct, frozen=True, array_like=True):
+    """One raw reading of one group. Lists are parallel; index i of each speaks of the same tag."""
+
+    plan: bytes
+    """Fingerprint of the plan the scan was read under; it names device and group."""
+    read_at_ns: int
+    """Gateway clock, UTC, taken when the reply was complete."""
+    monotonic_ns: int
+    """The clock that never steps, taken at the same moment."""
+    values: list[Any]
+    """Scalars; msgspec cannot tell str from bytes in one union, so the normalizer checks types."""
+    indexes: list[int] | None = ALL_COLUMNS
+    """Ascending plan columns that are present; None when all are, in order."""
+    qualities: list[int] | None = None
+    """OPC UA status codes; None when all are Good. A value may be None only where not Good."""
+    source_at_ns: list[int | None] | None = None
+    """The device's own time of each value, UTC ns; None where the device gives none."""
+
+
+_scan_encoder = msgspec.msgpack.Encoder()
+_scan_decoder = msgspec.msgpack.Decoder(Scan)
+
+
+def encode_scan(scan: Scan) -> bytes:
+    """Return the scan as it crosses the handoff (msgpack array). Integers must fit 64 bits."""
+    return _scan_encoder.encode(scan)
+
+
+def decode_scan(encoded: bytes) -> Scan:
+    """Return the scan. Raises msgspec.DecodeError when the bytes are not one."""
+    return _scan_decoder.decode(encoded)
+
+
+class Gap(msgspec.Struct, frozen=True, array_like=True):
+    """Data known to be missing, delivered like any other record. Fields are only appended."""
+
+    device: str
+    group: str
+    cause: str
+    """`outbox-full`, `outbox-lost`, `queue-full`, `block-damaged`, …"""
+    first_at_ns: int
+    last_at_ns: int
+    """Nothing is known to be missing outside of first_at_ns … last_at_ns (gateway clock)."""
+    scans: int
+    samples: int
+    """How many are missing; 0 means the number is not known."""
+
+
+class Record(msgspec.Struct, frozen=True):
+    """A normalised scan, or the part of it worth reporting, as read back from the queue."""
+
+    sequence: int
+    plan: Plan
+    read_at_ns: int
+    """Gateway clock, UTC, of the scan."""
+    values: list[Any]
+    """Published values, in the order of `indexes`; None exactly where there is none to publish."""
+    indexes: list[int] | None = ALL_COLUMNS
+    qualities: list[int] | None = None
+    """OPC UA status codes; None when all are Good."""
+    source_at_ns: list[int | None] | None = None
+
+
+class GapRecord(msgspec.Struct, frozen=True):
+    """A gap as read back from the queue."""
+
+    sequence: int
+    gap: Gap
+
+
+class Position(msgspec.Struct, frozen=True, array_like=True):
+    """How far a collector's stream has been committed."""
+
+    epoch: int
+    sequence: int

@@ -1,0 +1,176 @@
+"""Tag tables: rows in plant.toml, or a CSV file as spreadsheets save it."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from common.config import FILE_BYTES_MAX, Document, readable, suggestion
+from common.errors import Finding
+
+TAGS_MAX = 10_000
+"""Of one group. A scan of them all still fits one handoff message."""
+
+Text = Annotated[str, Meta(max_length=1_024)]
+Number = Annotated[float, Meta(ge=-1e300, le=1e300)]
+_NUMBERS = ("scale", "offset", "deadband")
+
+
+class TagRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One row of a tag table. An empty cell means the default."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=256)]
+    address: Annotated[str, Meta(min_length=1, max_length=1_024)]
+    type: Text = ""
+    """The protocol's name of the type; may also be part of the address."""
+    unit: Text = ""
+    scale: Number = 1.0
+    offset: Number = 0.0
+    """published = raw * scale + offset"""
+    deadband: Annotated[float, Meta(ge=0, le=1e300)] = 0.0
+    """Absolute, in the published unit; 0 reports every change."""
+    description: Text = ""
+
+    def __post_init__(self) -> None:
+        """A scale of 0 would publish a constant and hide the machine."""
+        if self.scale == 0:
+            raise ValueError("scale must not be 0")
+
+
+COLUMNS = [each.name for each in msgspec.structs.fields(TagRow)]
+
+
+def read_tag_table(
+    config_dir: Path,
+    tags: str | list[dict[str, Any]],
+    document: Document,
+    where: str,
+    findings: list[Finding],
+) -> list[tuple[TagRow, str]]:
+    """Return (row, place) for every good row; add a finding for every bad one."""
+    if isinstance(tags, str):
+        rows = _csv_rows(config_dir, tags, document, where, findings)
+    else:
+        place = document.place(f"{where}.tags")
+        rows = [(place, f"{where}.tags[{i}]", row) for i, row in enumerate(tags)]
+    if rows is not None and not 1 <= len(rows) <= TAGS_MAX:
+        text = f"a group has 1 to {TAGS_MAX} tags, found {len(rows)}"
+        findings.append(document.finding(f"{where}.tags", text))
+    built = ((_row(place, name, row, findings), place) for place, name, row in rows or ())
+    return [(row, place) for row, place in built if row is not None]
+
+
+def _row(place: str, where: str, cells: dict[str, Any], findings: list[Finding]) -> TagRow | None:
+    bad = False
+    for key in cells:
+        if key not in COLUMNS:
+            findings.append(Finding(place, where, f"unknown key {key!r}{suggestion(key, COLUMNS)}"))
+            bad = True
+    fields = {each.name: each for each in msgspec.structs.fields(TagRow)}
+    for key in ("name", "address"):
+        if key not in cells:
+            findings.append(Finding(place, where, f"column {key!r} is empty; every tag needs one"))
+            bad = True
+    for key, value in cells.items():
+        try:
+            if key in fields:
+                msgspec.convert(value, fields[key].type)
+        except msgspec.ValidationError as error:
+            text = f"column {key!r}: {readable(error)}, found {value!r}"
+            findings.append(Finding(place, where, text))
+            bad = True
+    if bad:
+        return None
+    try:
+        return msgspec.convert(cells, TagRow)
+    except msgspec.ValidationError as error:
+        findings.append(Finding(place, where, readable(error)))
+        return None
+
+
+def _csv_rows(
+    config_dir: Path, name: str, document: Document, where: str, findings: list[Finding]
+) -> list[tuple[str, str, dict[str, Any]]] | None:
+    """Return (place, where, cells) of every row that is not blank, None when unreadable."""
+    base = (config_dir / document.name).parent
+    path = base / name
+    shown = str(path.relative_to(config_dir)) if path.is_relative_to(config_dir) else str(path)
+    try:
+        if path.stat().st_size > FILE_BYTES_MAX:
+            findings.append(Finding(shown, "", f"larger than {FILE_BYTES_MAX} bytes; split it"))
+            return None
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        text = f"tag table {shown} cannot be read: {error.strerror}"
+        findings.append(document.finding(f"{where}.tags", text))
+        return None
+    except UnicodeDecodeError as error:
+        line = path.read_bytes()[: error.start].count(b"\n") + 1
+        text = "is not UTF-8; in the spreadsheet save it as 'CSV UTF-8'"
+        findings.append(Finding(f"{shown}:{line}", "", text))
+        return None
+    header_line = text.partition("\n")[0]
+    delimiter = max(",;\t", key=header_line.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    return _table(reader, delimiter, shown, findings)
+
+
+def _table(
+    reader: Any,
+    delimiter: str,
+    shown: str,
+    findings: list[Finding],
+) -> list[tuple[str, str, dict[str, Any]]] | None:
+    rows: list[tuple[str, str, dict[str, Any]]] = []
+    header: list[str] = []
+    try:
+        for cells in reader:
+            place = f"{shown}:{reader.line_num}"
+            trimmed = [cell.strip() for cell in cells]
+            if not any(trimmed):
+                continue
+            if not header:
+                header = [cell.lower() for cell in trimmed]
+                if not _good_header(header, place, findings):
+                    return None
+            elif len(trimmed) != len(header):
+                text = f"{len(trimmed)} cells under a header of {len(header)} columns"
+                findings.append(Finding(place, "", text + f"; the delimiter is {delimiter!r}"))
+            else:
+                row = {key: cell for key, cell in zip(header, trimmed, strict=True) if cell}
+                rows.append((place, row.get("name", ""), _numbers(row, delimiter)))
+    except csv.Error as error:
+        findings.append(Finding(f"{shown}:{reader.line_num}", "", f"is not CSV: {error}"))
+        return None
+    if not header:
+        findings.append(Finding(shown, "", f"is empty; the first row names {', '.join(COLUMNS)}"))
+        return None
+    return rows
+
+
+def _good_header(header: list[str], place: str, findings: list[Finding]) -> bool:
+    before = len(findings)
+    for column in header:
+        if column not in COLUMNS:
+            text = f"unknown column {column!r}{suggestion(column, COLUMNS)}"
+            findings.append(Finding(place, "", text))
+    twice = {column for column in header if header.count(column) > 1}
+    missing = [column for column in ("name", "address") if column not in header]
+    findings += [Finding(place, "", f"column {column!r} appears twice") for column in twice]
+    findings += [Finding(place, "", f"column {column!r} is missing") for column in missing]
+    return len(findings) == before
+
+
+def _numbers(row: dict[str, Any], delimiter: str) -> dict[str, Any]:
+    """Turn number cells into numbers; a semicolon file is a decimal-comma file."""
+    for key in _NUMBERS:
+        if key in row:
+            text = row[key].replace(",", ".") if delimiter == ";" else row[key]
+            try:
+                row[key] = float(text)
+            except ValueError:
+                continue  # Left as text: the row's check names cell, column and what was found.
+    return row

@@ -1,0 +1,1 @@
+"""The normalizer: receives scans, gives values their meaning, commits them, acknowledges."""

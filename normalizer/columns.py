@@ -1,0 +1,261 @@
+"""One group's scans → values that IT can trust, column by column.
+
+Raw values are checked against their declared type, scaled, and compared with what was last
+reported; what is worth reporting becomes a Part for the queue. Nothing here works sample by
+sample except for texts, bytes and values that are wrong.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from common.block import NO_SOURCE_TIME, Layout, Part
+from common.records import Plan, Quality, Scan, ValueType
+
+Mask = npt.NDArray[np.bool_]
+Codes = npt.NDArray[np.uint32]
+
+_ACCEPTED: dict[ValueType, frozenset[type]] = {
+    ValueType.BOOL: frozenset({bool}),
+    ValueType.INT64: frozenset({int}),
+    ValueType.UINT64: frozenset({int}),
+    ValueType.FLOAT64: frozenset({float, int}),
+    ValueType.STRING: frozenset({str}),
+    ValueType.BYTES: frozenset({bytes}),
+}
+_DTYPES: dict[ValueType, Any] = {
+    ValueType.BOOL: np.uint8,
+    ValueType.INT64: np.int64,
+    ValueType.UINT64: np.uint64,
+    ValueType.FLOAT64: np.float64,
+}
+_EMPTY: dict[ValueType, Any] = {
+    ValueType.BOOL: False,
+    ValueType.INT64: 0,
+    ValueType.UINT64: 0,
+    ValueType.FLOAT64: 0.0,
+    ValueType.STRING: "",
+    ValueType.BYTES: b"",
+}
+_LIMITS = {ValueType.INT64: (-(2**63), 2**63 - 1), ValueType.UINT64: (0, 2**64 - 1)}
+
+
+class ScanMalformed(ValueError):
+    """A scan that does not fit its plan; its samples are booked as a gap."""
+
+
+class GroupNormalizer:
+    """Normalises the scans of one plan, and remembers what it last reported of each column."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.layout = Layout(plan)
+        width = len(plan.columns)
+        self._scale = np.array([column.scale for column in plan.columns])
+        self._offset = np.array([column.offset for column in plan.columns])
+        self._scaled = np.array([column.scaled for column in plan.columns])
+        self._deadband = np.array([column.deadband for column in plan.columns])
+        self._reported: Mask = np.zeros(width, bool)
+        self._quality: Codes = np.zeros(width, np.uint32)
+        self._null: Mask = np.zeros(width, bool)
+        self._last: dict[ValueType, Any] = {
+            value_type: np.zeros(width, _DTYPES[value_type])
+            if value_type in _DTYPES
+            else np.full(width, None, object)
+            for value_type in self.layout.columns_of
+        }
+        self._all_columns = np.arange(width, dtype=np.uint16)
+        self._whole = {
+            value_type: (columns, columns) for value_type, columns in self.layout.columns_of.items()
+        }
+
+    def normalise(self, scan: Scan) -> Part | None:
+        """Return what the scan reports, None when nothing changed beyond its deadband.
+
+        Raises ScanMalformed when the scan's lists do not fit the plan or each other.
+        """
+        columns = self._present(scan)
+        held = self._whole if scan.indexes is None else self._split(columns)
+        qualities = (
+            np.zeros(len(columns), np.uint32)
+            if scan.qualities is None
+            else np.array(scan.qualities, np.uint32)
+        )
+        nulls = np.zeros(len(columns), bool)
+        changed = np.zeros(len(columns), bool)
+        arrays: dict[ValueType, Any] = {}
+        for value_type, (places, of_type) in held.items():
+            raw = (
+                scan.values
+                if len(places) == len(scan.values)
+                else [scan.values[place] for place in places.tolist()]
+            )
+            array = self._typed(value_type, raw, places, qualities, nulls)
+            if value_type is ValueType.FLOAT64:
+                array = self._finished(array, of_type, places, qualities, nulls)
+            arrays[value_type] = array
+            changed[places] = self._changed(value_type, array, of_type)
+        changed &= ~nulls
+        changed |= ~self._reported[columns] | (nulls != self._null[columns])
+        changed |= qualities != self._quality[columns]
+        return self._report(scan, columns, held, arrays, changed, qualities, nulls)
+
+    def _present(self, scan: Scan) -> npt.NDArray[np.uint16]:
+        columns = self._all_columns
+        if scan.indexes is not None:
+            wide = np.array(scan.indexes, np.int64)
+            if len(wide) == 0 or wide[0] < 0 or wide[-1] >= len(columns) or (
+                np.any(np.diff(wide) <= 0)
+            ):  # fmt: skip
+                raise ScanMalformed("indexes are not ascending columns of the plan")
+            columns = wide.astype(np.uint16)
+        lists: list[Sequence[object] | None] = [scan.values, scan.qualities, scan.source_at_ns]
+        if any(each is not None and len(each) != len(columns) for each in lists):
+            raise ScanMalformed(f"lists of other lengths than {len(columns)} columns")
+        return columns
+
+    def _split(
+        self, columns: npt.NDArray[np.uint16]
+    ) -> dict[ValueType, tuple[npt.NDArray[Any], npt.NDArray[np.uint16]]]:
+        """Return {type: (places among the present columns, those columns)}."""
+        kinds = self.layout.kinds[columns]
+        split = {}
+        for value_type, of_type in self.layout.columns_of.items():
+            places = np.flatnonzero(kinds == self.layout.kinds[of_type[0]])
+            if len(places):
+                split[value_type] = (places, columns[places])
+        return split
+
+    def _typed(
+        self,
+        value_type: ValueType,
+        raw: Sequence[Any],
+        places: npt.NDArray[Any],
+        qualities: Codes,
+        nulls: Mask,
+    ) -> Any:
+        """Return raw values as one array; what is not of the type becomes a null of Bad quality."""
+        if _ACCEPTED[value_type].issuperset(map(type, raw)):
+            try:
+                return _array(value_type, raw)
+            except OverflowError:
+                pass  # Some integer is out of range; find it below.
+        checked = list(raw)
+        for i, value in enumerate(raw):
+            if type(value) in _ACCEPTED[value_type] and _within(value_type, value):
+                continue
+            checked[i] = _EMPTY[value_type]
+            place = places[i]
+            nulls[place] = True
+            if qualities[place] >> 30 < 2:  # noqa: PLR2004 - two top bits: 00 Good, 01 Uncertain
+                qualities[place] = _reason(value_type, value)
+        return _array(value_type, checked)
+
+    def _finished(
+        self,
+        array: npt.NDArray[np.float64],
+        of_type: npt.NDArray[np.uint16],
+        places: npt.NDArray[Any],
+        qualities: Codes,
+        nulls: Mask,
+    ) -> npt.NDArray[np.float64]:
+        """Scale, then turn what JSON has no number for (NaN, infinities) into nulls."""
+        if self._scaled[of_type].any():
+            with np.errstate(over="ignore", invalid="ignore"):
+                array = array * self._scale[of_type] + self._offset[of_type]
+        finite = np.isfinite(array)
+        if not finite.all():
+            wrong = places[~finite]
+            nulls[wrong] = True
+            good = wrong[qualities[wrong] >> 30 < 2]  # noqa: PLR2004 - as above
+            qualities[good] = Quality.BAD_OUT_OF_RANGE
+            array = np.where(finite, array, 0.0)
+        return array
+
+    def _changed(self, value_type: ValueType, array: Any, of_type: npt.NDArray[np.uint16]) -> Mask:
+        last = self._last[value_type][of_type]
+        if value_type not in _DTYPES:
+            return np.array([a != b for a, b in zip(array, last, strict=True)], bool)
+        different: Mask = array != last
+        deadband = self._deadband[of_type]
+        if deadband.any():
+            with np.errstate(over="ignore"):
+                distance = np.abs(array.astype(np.float64) - last.astype(np.float64))
+            different &= (deadband == 0) | (distance > deadband)
+        return different
+
+    def _report(
+        self,
+        scan: Scan,
+        columns: npt.NDArray[np.uint16],
+        held: dict[ValueType, tuple[npt.NDArray[Any], npt.NDArray[np.uint16]]],
+        arrays: dict[ValueType, Any],
+        changed: Mask,
+        qualities: Codes,
+        nulls: Mask,
+    ) -> Part | None:
+        count = int(np.count_nonzero(changed))
+        if count == 0:
+            return None
+        everything = count == len(columns)
+        reported = {}
+        for value_type, (places, of_type) in held.items():
+            array = arrays[value_type]
+            mask = changed[places]
+            if not everything:
+                array = _masked(array, mask)
+                of_type = of_type[mask]  # noqa: PLW2901 - the reported ones from here on
+            if len(of_type):
+                self._last[value_type][of_type] = array
+                reported[value_type] = array
+        columns_reported = columns if everything else columns[changed]
+        self._reported[columns_reported] = True
+        self._quality[columns_reported] = qualities[changed]
+        self._null[columns_reported] = nulls[changed]
+        bad_at = np.flatnonzero(qualities[changed]).astype(np.uint32)
+        null_at = np.flatnonzero(nulls[changed]).astype(np.uint32)
+        return Part(
+            layout=self.layout,
+            read_at_ns=scan.read_at_ns,
+            arrays=reported,
+            samples=count,
+            indexes=None if count == len(self._all_columns) else columns_reported,
+            nulls=null_at if len(null_at) else None,
+            quality_at=bad_at if len(bad_at) else None,
+            qualities=qualities[changed][bad_at] if len(bad_at) else None,
+            source_at_ns=_source_times(scan, changed),
+        )
+
+
+def _array(value_type: ValueType, values: Sequence[Any]) -> Any:
+    if value_type in _DTYPES:
+        return np.array(values, _DTYPES[value_type])
+    return values if isinstance(values, list) else list(values)
+
+
+def _masked(array: Any, mask: Mask) -> Any:
+    if isinstance(array, list):
+        return [value for value, kept in zip(array, mask.tolist(), strict=True) if kept]
+    return array[mask]
+
+
+def _within(value_type: ValueType, value: Any) -> bool:
+    low, high = _LIMITS.get(value_type, (None, None))
+    return low is None or high is None or low <= value <= high
+
+
+def _reason(value_type: ValueType, value: object) -> int:
+    """Why a value cannot be published, as an OPC UA status code."""
+    if value is None:
+        return Quality.BAD
+    if type(value) in _ACCEPTED[value_type]:
+        return Quality.BAD_OUT_OF_RANGE
+    return Quality.BAD_TYPE_MISMATCH
+
+
+def _source_times(scan: Scan, changed: Mask) -> npt.NDArray[np.int64] | None:
+    if scan.source_at_ns is None:
+        return None
+    times = [NO_SOURCE_TIME if at_ns is None else at_ns for at_ns in scan.source_at_ns]
+    return np.array(times, np.int64)[changed]

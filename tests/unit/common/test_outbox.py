@@ -1,0 +1,173 @@
+"""Goal: a scan in the outbox outlives its process; what is dropped is counted, never silent.
+
+Method: real ring files, reopened as the next process would; a copy of the file taken between
+two steps stands for a kill at that instant.
+"""
+
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from common.outbox import Outbox, boot_id
+from common.records import Column, Plan, ValueType
+
+SMALL_BYTES = 64 * 1024
+
+
+def plan_of(group: str = "fast") -> Plan:
+    column = Column("a", "Acme/a", "holding:0:INT16", "INT16", ValueType.INT64)
+    return Plan("modbus", "meter", group, "Meter", 1_000, (column,))
+
+
+def contents(outbox: Outbox) -> list[bytes]:
+    return [
+        outbox.payload(entry)
+        for sequence in range(outbox.oldest, outbox.sequence + 1)
+        if (entry := outbox.entry(sequence))
+    ]
+
+
+def test_scans_are_found_again_by_the_next_process(tmp_path: Path) -> None:
+    outbox = Outbox.open(tmp_path, "modbus", SMALL_BYTES)
+    outbox.remember(plan_of())
+    for i in range(10):
+        outbox.put(plan_of(), f"scan {i}".encode(), 1)
+    outbox.acknowledge(4)
+    epoch = outbox.epoch
+    outbox.close()
+
+    found = Outbox.open(tmp_path, "modbus", SMALL_BYTES)
+
+    assert contents(found) == [f"scan {i}".encode() for i in range(4, 10)]
+    assert (found.epoch, found.oldest, found.sequence) == (epoch, 5, 10), "the stream goes on"
+    assert found.plans == {plan_of().fingerprint: plan_of().encoded}, "its scans can be explained"
+
+
+def test_counts_go_on_over_a_restart_even_when_nothing_waits(tmp_path: Path) -> None:
+    outbox = Outbox.open(tmp_path, "modbus", SMALL_BYTES)
+    for _ in range(3):
+        outbox.put(plan_of(), b"x", 7)
+    outbox.acknowledge(3)
+    outbox.close()
+
+    found = Outbox.open(tmp_path, "modbus", SMALL_BYTES)
+    found.put(plan_of(), b"y", 7)
+    entry = found.entry(4)
+
+    assert entry is not None, "the sequence goes on at 4"
+    assert (entry.scan_count, entry.sample_count) == (4, 28)
+
+
+def test_a_full_outbox_drops_the_oldest_and_counts_them(tmp_path: Path) -> None:
+    outbox = Outbox.open(tmp_path, "modbus", SMALL_BYTES)
+    for i in range(1_000):
+        outbox.put(plan_of(), f"{i:04}".encode() * 100, 5)
+
+    kept = contents(outbox)
+    newest = outbox.entry(1_000)
+
+    assert kept[-1] == b"0999" * 100, "the newest is never the one dropped"
+    assert kept == [f"{i:04}".encode() * 100 for i in range(1_000 - len(kept), 1_000)]
+    assert outbox.dropped_scans == 1_000 - len(kept)
+    assert newest is not None
+    assert (newest.scan_count, newest.sample_count) == (1_000, 5_000), "the dropped ones count"
+
+
+def test_a_scan_too_large_for_the_ring_is_dropped_and_counted(tmp_path: Path) -> None:
+    outbox = Outbox.open(tmp_path, "modbus", SMALL_BYTES)
+    outbox.put(plan_of(), bytes(SMALL_BYTES), 9)
+    outbox.put(plan_of(), b"small", 1)
+
+    assert contents(outbox) == [b"small"]
+    entry = outbox.entry(outbox.sequence)
+    assert entry is not None
+    assert (entry.scan_count, entry.sample_count) == (2, 10), "the next scan shows the loss"
+
+
+def test_a_reboot_begins_a_new_epoch_without_the_old_scans(tmp_path: Path) -> None:
+    outbox = Outbox.open(tmp_path, "modbus", SMALL_BYTES)
+    outbox.put(plan_of(), b"before", 1)
+    epoch = outbox.epoch
+    outbox.close()
+    ring = tmp_path / "modbus.ring"
+    ring.write_bytes(ring.read_bytes().replace(boot_id(), bytes(15) + b"\x01", 1))
+
+    found = Outbox.open(tmp_path, "modbus", SMALL_BYTES)
+
+    assert found.epoch > epoch, "sequences of another boot are never mistaken for these"
+    assert contents(found) == []
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_any_instant_of_a_kill_leaves_a_ring_that_goes_on(tmp_path: Path, seed: int) -> None:
+    """Random puts and acknowledgements; the file is reopened as it stands after each step."""
+    choose = random.Random(seed)
+    outbox = Outbox.open(tmp_path, "modbus", SMALL_BYTES)
+    for step in range(200):
+        if choose.random() < 0.7:
+            outbox.put(plan_of(), choose.randbytes(choose.randint(1, 9_000)), 1)
+        else:
+            outbox.acknowledge(choose.randint(outbox.oldest - 1, outbox.sequence))
+        if step % 20 == 0:
+            copy = tmp_path / "copy"
+            copy.mkdir(exist_ok=True)
+            (copy / "modbus.ring").write_bytes((tmp_path / "modbus.ring").read_bytes())
+            found = Outbox.open(copy, "modbus", SMALL_BYTES)
+            assert contents(found) == contents(outbox)
+            assert (found.epoch, found.sequence) == (outbox.epoch, outbox.sequence)
+            found.close()
+
+
+def test_a_damaged_ring_begins_a_new_epoch_instead_of_sending_garbage(tmp_path: Path) -> None:
+    outbox = Outbox.open(tmp_path, "modbus", SMALL_BYTES)
+    outbox.put(plan_of(), b"precious", 1)
+    epoch = outbox.epoch
+    outbox.close()
+    ring = tmp_path / "modbus.ring"
+    ring.write_bytes(ring.read_bytes().replace(b"precious", b"precioux"))
+
+    found = Outbox.open(tmp_path, "modbus", SMALL_BYTES)
+
+    assert contents(found) == []
+    assert found.epoch > epoch
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from common.outbox import Outbox
+from tests.unit.common.test_outbox import plan_of
+outbox = Outbox.open(Path(sys.argv[1]), "modbus", 65536)
+for i in range(10**9):
+    outbox.put(plan_of(), f"scan {i}".encode() * 20, 1)
+    print(i, flush=True)
+    if i % 7 == 0:
+        outbox.acknowledge(outbox.sequence - 3)
+"""
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("seed", range(5))
+def test_every_promised_scan_is_found_after_sigkill(tmp_path: Path, seed: int) -> None:
+    """Seen to bite: with the state committed before the record, seeds fail their checksum."""
+    lines = random.Random(seed).randint(50, 2_000)
+    child = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None
+    for _ in range(lines):
+        promised = int(child.stdout.readline())
+    child.kill()
+    promised = max([promised, *map(int, child.stdout.read().split("\n")[:-1])])
+    child.wait(timeout=5)
+    child.stdout.close()
+
+    found = Outbox.open(tmp_path, "modbus", SMALL_BYTES)
+
+    assert found.sequence >= promised + 1, "nothing promised is missing"
+    assert contents(found) == [
+        f"scan {sequence - 1}".encode() * 20 for sequence in range(found.oldest, found.sequence + 1)
+    ], "what waits is what was put, in order"

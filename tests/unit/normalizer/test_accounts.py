@@ -1,0 +1,83 @@
+"""Goal: a scan that was read and did not arrive is always a gap, with its exact size."""
+
+import random
+
+from common.handoff import Delivery
+from common.records import Column, Gap, Plan, ValueType
+from normalizer.accounts import Accounts
+
+PLAN = Plan("modbus", "meter", "fast", "Meter", 100, (Column("a", "t", "a", "T", ValueType.INT64),))
+
+
+def delivery(scan_count: int, sample_count: int, epoch: int = 1) -> Delivery:
+    return Delivery("modbus", epoch, scan_count, scan_count, sample_count, b"", b"")
+
+
+def test_consecutive_scans_leave_no_gap() -> None:
+    accounts = Accounts({})
+
+    assert accounts.enter(delivery(1, 10), PLAN, 100, 10) == []
+    assert accounts.enter(delivery(2, 20), PLAN, 200, 10) == []
+
+
+def test_a_jump_is_a_gap_between_the_neighbours() -> None:
+    accounts = Accounts({})
+    accounts.enter(delivery(1, 10), PLAN, 100, 10)
+
+    gaps = accounts.enter(delivery(5, 48), PLAN, 500, 10)
+
+    assert gaps == [Gap("meter", "fast", "outbox-full", 100, 500, scans=3, samples=28)]
+
+
+def test_scans_lost_before_the_very_first_that_arrived_count_too() -> None:
+    assert Accounts({}).enter(delivery(4, 40), PLAN, 400, 10) == [
+        Gap("meter", "fast", "outbox-full", 400, 400, scans=3, samples=30)
+    ]
+
+
+def test_an_arrived_but_unusable_scan_is_missing_itself() -> None:
+    accounts = Accounts({})
+    accounts.enter(delivery(1, 10), PLAN, 100, 10)
+
+    gaps = accounts.enter(delivery(2, 20), PLAN, 200, 0)
+
+    assert gaps == [Gap("meter", "fast", "scan-damaged", 100, 200, scans=1, samples=10)]
+    assert accounts.enter(delivery(3, 30), PLAN, 300, 10) == [], "booked once"
+
+
+def test_a_lost_outbox_is_a_gap_of_unknown_size() -> None:
+    accounts = Accounts({})
+    accounts.enter(delivery(9, 90, epoch=1), PLAN, 100, 10)
+
+    gaps = accounts.enter(delivery(1, 10, epoch=2), PLAN, 900, 10)
+
+    assert gaps == [Gap("meter", "fast", "outbox-lost", 100, 900, scans=0, samples=0)]
+
+
+def test_a_clock_set_back_never_makes_a_gap_end_before_it_begins() -> None:
+    accounts = Accounts({})
+    accounts.enter(delivery(1, 10), PLAN, 900, 10)
+
+    (gap,) = accounts.enter(delivery(3, 30), PLAN, 100, 10)
+
+    assert (gap.first_at_ns, gap.last_at_ns) == (100, 900)
+
+
+def test_read_equals_arrived_plus_missing_whatever_is_lost_and_whenever_it_restarts() -> None:
+    choose = random.Random(7)
+    accounts = Accounts({})
+    arrived = missing = total = 0
+    for scan in range(1, 2_000):
+        size = choose.randint(1, 9)
+        total += size
+        if choose.random() < 0.3:
+            continue
+        arrived += size
+        gaps = accounts.enter(delivery(scan, total), PLAN, scan, size)
+        missing += sum(gap.samples for gap in gaps)
+        if choose.random() < 0.1:
+            accounts = Accounts(accounts.changed)
+            accounts.committed()
+    missing += sum(g.samples for g in accounts.enter(delivery(2_000, total + 1), PLAN, 2_000, 1))
+
+    assert arrived + missing == total

@@ -1,0 +1,200 @@
+"""Goal: the column path says what a plain sample-by-sample reference says, on any scans.
+
+The reference below is the specification in ten lines of Python: check the type, scale, compare
+with what was last reported.
+"""
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common.block import Part, decode_block, encode_block
+from common.records import Column, Plan, Quality, Record, Scan, ValueType
+from normalizer.columns import GroupNormalizer, ScanMalformed
+
+ACCEPTED: dict[ValueType, tuple[type, ...]] = {
+    ValueType.BOOL: (bool,),
+    ValueType.INT64: (int,),
+    ValueType.UINT64: (int,),
+    ValueType.FLOAT64: (float, int),
+    ValueType.STRING: (str,),
+    ValueType.BYTES: (bytes,),
+}
+LIMITS = {ValueType.INT64: (-(2**63), 2**63 - 1), ValueType.UINT64: (0, 2**64 - 1)}
+
+
+class Reference:
+    """One group, sample by sample."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.last: dict[int, tuple[Any, int]] = {}
+
+    def normalise(self, scan: Scan) -> dict[int, tuple[Any, int]]:
+        reported = {}
+        present = scan.indexes or range(len(self.plan.columns))
+        qualities = scan.qualities or [0] * len(scan.values)
+        for index, raw, quality in zip(present, scan.values, qualities, strict=True):
+            value, code = self.published(self.plan.columns[index], raw, quality)
+            before = self.last.get(index)
+            if before is None or before[1] != code or self.moved(index, value, before[0]):
+                reported[index] = self.last[index] = (value, code)
+        return reported
+
+    def published(self, column: Column, raw: Any, quality: int) -> tuple[Any, int]:
+        bad = quality >> 30 >= 2
+        if type(raw) not in ACCEPTED[column.value_type]:
+            why = Quality.BAD if raw is None else Quality.BAD_TYPE_MISMATCH
+            return None, quality if bad else why
+        low, high = LIMITS.get(column.value_type, (-math.inf, math.inf))
+        if column.value_type in LIMITS and not low <= raw <= high:
+            return None, quality if bad else Quality.BAD_OUT_OF_RANGE
+        if column.value_type is ValueType.FLOAT64:
+            value = float(raw) * column.scale + column.offset
+            if not math.isfinite(value):
+                return None, quality if bad else Quality.BAD_OUT_OF_RANGE
+            return value, quality
+        return raw, quality
+
+    def moved(self, index: int, value: Any, last: Any) -> bool:
+        if value is None or last is None:
+            return value is not last
+        column = self.plan.columns[index]
+        if column.deadband == 0 or isinstance(value, (str, bytes)):
+            return bool(value != last)
+        return abs(float(value) - float(last)) > column.deadband
+
+
+def reported(part: Part | None, plan: Plan) -> dict[int, tuple[Any, int]]:
+    """What a part holds, read back from a real block."""
+    if part is None:
+        return {}
+    (record,) = decode_block(encode_block([part], 1, lambda _: 1), lambda _: plan)
+    assert isinstance(record, Record)
+    indexes = record.indexes or range(len(plan.columns))
+    qualities = record.qualities or [0] * len(record.values)
+    return {
+        i: (value, quality)
+        for i, value, quality in zip(indexes, record.values, qualities, strict=True)
+    }
+
+
+RAW = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.sampled_from([0, 1, -1, 2, 100, 2**63 - 1, -(2**63), 2**64 - 1]),
+    st.floats(min_value=-5, max_value=5),
+    st.sampled_from([math.nan, math.inf, -math.inf, 1e308, -0.0]),
+    st.sampled_from(["", "a", "b", b"", b"a"]),
+)
+GOOD = {
+    ValueType.BOOL: st.booleans(),
+    ValueType.INT64: st.integers(-3, 3),
+    ValueType.UINT64: st.integers(0, 3),
+    ValueType.FLOAT64: st.floats(min_value=-3, max_value=3),
+    ValueType.STRING: st.sampled_from(["a", "b"]),
+    ValueType.BYTES: st.sampled_from([b"a", b"b"]),
+}
+
+
+@st.composite
+def plants(draw: st.DrawFn) -> tuple[Plan, list[Scan]]:
+    columns = []
+    for i in range(draw(st.integers(1, 8))):
+        value_type = draw(st.sampled_from(list(ValueType)))
+        number = value_type in (ValueType.FLOAT64, ValueType.INT64, ValueType.UINT64)
+        scaled = value_type is ValueType.FLOAT64 and draw(st.booleans())
+        columns.append(
+            Column(
+                f"t{i}", f"Acme/t{i}", "a", "T", value_type,
+                scale=draw(st.sampled_from([0.1, -2.0, 1e200])) if scaled else 1.0,
+                offset=draw(st.sampled_from([0.0, 273.15])) if scaled else 0.0,
+                deadband=draw(st.sampled_from([0.0, 0.5, 1.0])) if number else 0.0,
+            )
+        )  # fmt: skip
+    plan = Plan("simulated", "press", "fast", "Press", 100, tuple(columns))
+    made = []
+    for at in range(draw(st.integers(1, 8))):
+        some = st.sets(st.integers(0, len(columns) - 1), min_size=1)
+        indexes = draw(st.one_of(st.none(), some.map(sorted)))
+        present = range(len(columns)) if indexes is None else indexes
+        values = [
+            draw(RAW) if draw(st.integers(0, 4)) == 0 else draw(GOOD[columns[i].value_type])
+            for i in present
+        ]
+        codes = st.sampled_from([0, 0, 0, Quality.UNCERTAIN, Quality.BAD_TIMEOUT])
+        qualities = draw(st.one_of(st.none(), st.just([draw(codes) for _ in values])))
+        made.append(Scan(plan.fingerprint, at, at, values, indexes, qualities))
+    return plan, made
+
+
+@settings(max_examples=600, deadline=None)
+@given(plants())
+def test_columns_say_what_the_sample_by_sample_reference_says(
+    plant: tuple[Plan, list[Scan]],
+) -> None:
+    plan, scans = plant
+    columns, reference = GroupNormalizer(plan), Reference(plan)
+    for scan in scans:
+        assert reported(columns.normalise(scan), plan) == reference.normalise(scan)
+
+
+def one_column(value_type: ValueType = ValueType.FLOAT64, **rules: Any) -> Plan:
+    column = Column("T", "Acme/T", "DB1.DBD0", "REAL", value_type, **rules)
+    return Plan("s7", "press", "fast", "Press", 100, (column,))
+
+
+def values_reported(plan: Plan, raw: list[Any]) -> list[Any]:
+    normalizer = GroupNormalizer(plan)
+    found = []
+    for at, value in enumerate(raw):
+        part = normalizer.normalise(Scan(plan.fingerprint, at, at, [value]))
+        found += [value for value, _ in reported(part, plan).values()]
+    return found
+
+
+def test_a_reported_value_is_never_further_than_the_deadband_from_the_truth() -> None:
+    drift = [i * 0.3 for i in range(100)]
+
+    found = values_reported(one_column(deadband=1.0), drift)
+
+    assert found[0] == 0.0, "the first value is always reported"
+    truth = iter(found)
+    last = next(truth)
+    for value in drift:
+        if abs(value - last) > 1.0:
+            last = next(truth)
+        assert abs(value - last) <= 1.0
+
+
+def test_nan_from_a_device_is_null_and_bad_and_reported_once() -> None:
+    plan = one_column()
+    normalizer = GroupNormalizer(plan)
+    found = [
+        reported(normalizer.normalise(Scan(plan.fingerprint, at, at, [value])), plan)
+        for at, value in enumerate([1.0, math.nan, math.nan, 1.0])
+    ]
+
+    bad = (None, Quality.BAD_OUT_OF_RANGE)
+    assert found == [{0: (1.0, 0)}, {0: bad}, {}, {0: (1.0, 0)}]
+
+
+def test_integers_keep_all_64_bits() -> None:
+    assert values_reported(one_column(ValueType.UINT64), [2**64 - 1]) == [2**64 - 1]
+    assert values_reported(one_column(ValueType.INT64), [2**53 + 1]) == [2**53 + 1]
+
+
+@pytest.mark.parametrize(
+    ("values", "indexes"),
+    [([1.0, 2.0], None), ([], None), ([1.0], [1]), ([1.0], [-1]), ([1.0, 1.0], [0, 0]), ([], [])],
+)
+def test_a_scan_that_does_not_fit_its_plan_is_refused_whole(
+    values: list[float], indexes: list[int] | None
+) -> None:
+    plan = one_column()
+
+    with pytest.raises(ScanMalformed):
+        GroupNormalizer(plan).normalise(Scan(plan.fingerprint, 1, 1, values, indexes))  # type: ignore[arg-type]
