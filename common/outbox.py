@@ -77,7 +77,7 @@ def boot_id() -> bytes:
 class Outbox:
     """Scans in order of `sequence`, oldest first. Opened by `Outbox.open`, for one process."""
 
-    def __init__(self, ring: mmap.mmap, plans_dir: Path, capacity_bytes: int) -> None:
+    def __init__(self, ring: mmap.mmap | bytearray, plans_dir: Path, capacity_bytes: int) -> None:
         self._ring = ring
         self._plans_dir = plans_dir
         self._capacity = capacity_bytes
@@ -97,22 +97,24 @@ class Outbox:
         descriptor = os.open(folder / f"{collector}.ring", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             size = _RING_AT + capacity_bytes
-            fresh = os.fstat(descriptor).st_size != size
-            if fresh:
+            if os.fstat(descriptor).st_size != size:
                 os.ftruncate(descriptor, 0)
                 os.ftruncate(descriptor, size)
             ring = mmap.mmap(descriptor, size)
         finally:
             os.close(descriptor)
         outbox = cls(ring, plans_dir, capacity_bytes)
-        try:
-            outbox._recover()
-        except BlockDamaged as reason:
-            if not fresh:
-                log.info("outbox begins a new epoch", reason=reason)
-            outbox._begin()
-        outbox._load_plans()
+        outbox.take_over()
         return outbox
+
+    def take_over(self) -> None:
+        """Continue what is in the ring, or begin a new epoch where that is not possible."""
+        try:
+            self._recover()
+        except BlockDamaged as reason:
+            log.info("outbox begins a new epoch", reason=reason)
+            self._begin()
+        self._load_plans()
 
     @property
     def depth(self) -> int:
@@ -145,7 +147,7 @@ class Outbox:
             self.dropped_scans += 1
             self._commit()  # Before its bytes are overwritten, or a kill here damages the ring.
         if skipped:
-            _CRC.pack_into(self._ring, _RING_AT + place, _SKIP)
+            self._ring[_RING_AT + place : _RING_AT + place + _CRC.size] = _CRC.pack(_SKIP)
             self._head += skipped
             place = 0
         entry = Entry(
@@ -173,7 +175,7 @@ class Outbox:
     def payload(self, entry: Entry) -> bytes:
         """Return the encoded scan of an entry that is still here."""
         at = _RING_AT + entry.start % self._capacity + _RECORD.size
-        return self._ring[at : at + entry.length]
+        return bytes(self._ring[at : at + entry.length])
 
     def acknowledge(self, sequence: int) -> None:
         """Forget every scan up to and including `sequence`: the normalizer has committed them."""
@@ -194,7 +196,8 @@ class Outbox:
 
     def close(self) -> None:
         """Unmap the ring; its file stays."""
-        self._ring.close()
+        if isinstance(self._ring, mmap.mmap):
+            self._ring.close()
 
     def _pop_oldest(self) -> None:
         self._entries.popleft()

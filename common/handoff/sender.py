@@ -54,7 +54,7 @@ class HandoffSender:
     def put(self, scan: Scan, plan: Plan) -> None:
         """Take responsibility for a scan. Never blocks; a full outbox drops its oldest, counted."""
         self._outbox.put(plan, encode_scan(scan), len(scan.values))
-        self._send_waiting()
+        self._pump()
 
     async def run(self) -> None:
         """Send, listen and ask until cancelled. What is unacknowledged stays in the outbox."""
@@ -71,12 +71,11 @@ class HandoffSender:
         self._socket = socket
         loop = asyncio.get_running_loop()
         descriptor = int(socket.getsockopt(zmq.FD))
-        loop.add_reader(descriptor, self._listen)
+        loop.add_reader(descriptor, self._pump)
         try:
             while True:
-                self._listen()
                 self._ask_if_silent()
-                self._send_waiting()
+                self._pump()
                 await asyncio.sleep(TICK_S)
         finally:
             loop.remove_reader(descriptor)
@@ -105,10 +104,20 @@ class HandoffSender:
             self._asked_at_s = monotonic_s()
             self._asked_sent = self._sent
 
-    def _send_waiting(self) -> None:
+    def _pump(self) -> None:
+        """Listen and send in turn until neither gets further.
+
+        The socket's descriptor is edge-triggered, and a send may swallow its edge: so the last
+        thing done is always to listen once more and hear nothing.
+        """
+        while self._listen() or self._send_waiting():
+            pass
+
+    def _send_waiting(self) -> bool:
         """Send until the window is full, the normalizer is away, or nothing waits."""
         if self._session == 0 or self._refused:
-            return  # First the greeting, so that both know they speak the same version.
+            return False  # First the greeting, so that both know they speak the same version.
+        before = self._sent
         self._sent = max(self._sent, self._outbox.oldest - 1)
         while (
             len(self._sent_bytes) < IN_FLIGHT_SCANS_MAX
@@ -119,10 +128,11 @@ class HandoffSender:
                 self._outbox.epoch, entry.sequence, self._outbox.oldest, *entry[1:3], entry.plan
             )
             if not self._try_send(b"S", header, self._outbox.payload(entry)):
-                return
+                break
             self._sent = entry.sequence
             self._sent_bytes[entry.sequence] = entry.length
             self._in_flight_bytes += entry.length
+        return self._sent > before
 
     def _try_send(self, *frames: bytes) -> bool:
         if self._socket is None:
@@ -131,16 +141,18 @@ class HandoffSender:
             self._socket.send_multipart(frames, zmq.NOBLOCK)
         except zmq.Again:
             return False
-        self._listen()  # The descriptor is edge-triggered: a send may swallow its edge.
         return True
 
-    def _listen(self) -> None:
+    def _listen(self) -> bool:
+        heard = False
         while self._socket is not None:
             try:
                 frames = self._socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
-                return
+                break
             self._hear(frames)
+            heard = True
+        return heard
 
     def _hear(self, frames: list[bytes]) -> None:
         self._heard_at_s = monotonic_s()
@@ -172,7 +184,6 @@ class HandoffSender:
             self._sent = max(received, self._outbox.oldest - 1)
         for sequence in [s for s in self._sent_bytes if s <= committed or s > self._sent]:
             self._in_flight_bytes -= self._sent_bytes.pop(sequence)
-        self._send_waiting()
 
     def _on_wanted(self, fingerprint: bytes) -> None:
         encoded = self._outbox.plans.get(fingerprint)
