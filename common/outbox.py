@@ -16,7 +16,8 @@ In the file, little-endian
     `head` and `tail` count bytes since the ring began; the place in the ring is modulo capacity.
 
 Limits
-    One process at a time (it holds its role's lock). 1,024 groups. A scan larger than a quarter of
+    One process at a time (it holds its role's lock). 1,024 groups, those of past configurations
+    included; then all counts begin again. A scan larger than a quarter of
     the ring is dropped and counted. Not made for power loss: msync is never called.
 """
 
@@ -74,6 +75,10 @@ def boot_id() -> bytes:
     return bytes.fromhex(text.strip().replace("-", ""))
 
 
+def _group_key(device: str, group: str) -> bytes:
+    return hashlib.blake2b(f"{device}/{group}".encode(), digest_size=16).digest()
+
+
 class Outbox:
     """Scans in order of `sequence`, oldest first. Opened by `Outbox.open`, for one process."""
 
@@ -112,7 +117,8 @@ class Outbox:
         try:
             self._recover()
         except BlockDamaged as reason:
-            log.info("outbox begins a new epoch", reason=reason)
+            if self.epoch:
+                log.info("outbox begins a new epoch", reason=reason)
             self._begin()
         self._load_plans()
 
@@ -185,6 +191,11 @@ class Outbox:
             self._pop_oldest()
         self._commit()
 
+    def counts_of(self, device: str, group: str) -> tuple[int, int] | None:
+        """Return (scans, samples) read of a group in this epoch, None when there were none."""
+        found = self._counters.get(_group_key(device, group))
+        return found[1:] if found else None
+
     def remember(self, plan: Plan) -> None:
         """Keep a plan beside the ring, so that a later process can still explain its scans."""
         if plan.fingerprint in self.plans:
@@ -204,10 +215,13 @@ class Outbox:
         self._tail = self._entries[0].start if self._entries else self._head
 
     def _count(self, plan: Plan, samples: int) -> tuple[int, int]:
-        key = hashlib.blake2b(f"{plan.device}/{plan.group}".encode(), digest_size=16).digest()
+        key = _group_key(plan.device, plan.group)
         slot, scans, before = self._counters.get(key, (len(self._counters), 0, 0))
         if slot >= GROUPS_MAX:
-            raise ValueError(f"more than {GROUPS_MAX} groups in one collector")
+            # Groups of past configurations fill the table. Counting from 0 again books no loss.
+            self._ring[_COUNTERS_AT:_RING_AT] = bytes(_RING_AT - _COUNTERS_AT)
+            self._counters.clear()
+            slot, scans, before = 0, 0, 0
         scans, before = scans + 1, before + samples
         self._counters[key] = (slot, scans, before)
         at = _COUNTERS_AT + slot * _COUNTER.size

@@ -45,7 +45,7 @@ class NormalizerService:
         self._run_dir = run_dir
         self._plans: dict[bytes, Plan] = dict(queue.plans)
         self._groups: dict[bytes, GroupNormalizer] = {}
-        self._accounts = Accounts(queue.tallies)
+        self._accounts = Accounts(queue.tallies())
         self._scans = self._samples_received = self._samples_committed = 0
         self._next_check_s = self._next_readers_s = 0.0
 

@@ -26,8 +26,8 @@ Limits
 """
 
 from common.queue.cursor import Cursor, CursorWatch, DeadLetter
-from common.queue.reader import QueueReader, QueueSummary
-from common.queue.writer import QueueWriter, Tally
+from common.queue.reader import QueueReader, QueueSummary, Tally
+from common.queue.writer import QueueWriter
 
 __all__ = [
     "Cursor",

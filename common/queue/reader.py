@@ -24,6 +24,16 @@ from common.records import Gap, GapRecord, Plan, Record, decode_plan
 log = get_log(__name__)
 
 
+class Tally(msgspec.Struct, frozen=True, array_like=True):
+    """What has arrived of one group since its collector's epoch began, lost or not."""
+
+    epoch: int
+    scans: int
+    samples: int
+    last_at_ns: int
+    """Read time of the newest scan that arrived (gateway clock, UTC)."""
+
+
 class QueueSummary(msgspec.Struct, frozen=True):
     """The queue at a glance; computed without unpacking a block."""
 
@@ -131,6 +141,14 @@ class QueueReader:
                 raise KeyError(f"plan {plan_id} is not in the catalog")
             self._plans[plan_id] = decode_plan(encoded)
         return self._plans[plan_id]
+
+    def tallies(self) -> dict[str, Tally]:
+        """Return what has arrived of every group, by device/group."""
+        with self._reading() as transaction:
+            return {
+                key.decode(): msgspec.msgpack.decode(packed, type=Tally)
+                for key, packed in transaction.cursor(self._databases["groups"])
+            }
 
     def summary(self) -> QueueSummary:
         """Return the queue's extent. Costs two look-ups, whatever the backlog."""

@@ -20,7 +20,7 @@ from common.queue.environment import (
     open_environment,
     sync_folder,
 )
-from common.queue.reader import QueueReader
+from common.queue.reader import QueueReader, Tally
 from common.records import Gap, Plan, Position, decode_plan
 
 CAPACITY_BYTES = 8 * 1024**3
@@ -33,16 +33,6 @@ TRIM_BLOCKS_MAX = 256
 """Blocks removed in one transaction; LMDB copies every page it touches."""
 KEEP_BLOCKS = 64
 """The newest blocks stay even when delivered, for `tailrace tap` and for the curious."""
-
-
-class Tally(msgspec.Struct, frozen=True, array_like=True):
-    """What has arrived of one group since its collector's epoch began, lost or not."""
-
-    epoch: int
-    scans: int
-    samples: int
-    last_at_ns: int
-    """Read time of the newest scan that arrived (gateway clock, UTC)."""
 
 
 def _create(path: Path, map_size: int) -> None:
@@ -77,8 +67,6 @@ class QueueWriter(QueueReader):
         self._plan_ids: dict[bytes, int] = {}
         self.positions: dict[str, Position] = {}
         """The last committed scan of every collector."""
-        self.tallies: dict[str, Tally] = {}
-        """What has arrived of every group."""
         with self._reading() as transaction:
             for key, encoded in transaction.cursor(databases["plans"]):
                 plan = decode_plan(encoded)
@@ -87,8 +75,6 @@ class QueueWriter(QueueReader):
                 self._plan_ids[plan.fingerprint] = plan_id
             for key, packed in transaction.cursor(databases["sources"]):
                 self.positions[key.decode()] = msgspec.msgpack.decode(packed, type=Position)
-            for key, packed in transaction.cursor(databases["groups"]):
-                self.tallies[key.decode()] = msgspec.msgpack.decode(packed, type=Tally)
         environment.reader_check()  # A reader that was killed would pin its pages for ever.
 
     @classmethod
@@ -133,7 +119,6 @@ class QueueWriter(QueueReader):
                 packed = msgspec.msgpack.encode(tally)
                 transaction.put(key.encode(), packed, db=self._databases["groups"])
         self.positions.update(positions or {})
-        self.tallies.update(tallies or {})
         return last
 
     def _put_blocks(self, parts: Sequence[Part | Gap], transaction: Any) -> int:

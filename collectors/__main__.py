@@ -1,0 +1,70 @@
+"""`python -m collectors PROTOCOL`: read every device of one protocol. `--check`: read none."""
+
+import argparse
+import sys
+from collections.abc import Coroutine
+from typing import Any
+
+from collectors.check import check_plant, check_protocol_names, compile_devices, print_findings
+from collectors.registry import PROTOCOLS, builder_of
+from collectors.runner import DeviceState, collect
+from common.errors import ConfigError, Finding
+from common.handoff import HandoffSender, handoff_address
+from common.log import get_log
+from common.outbox import Outbox
+from common.places import Places, add_places, places_of
+from common.plant import load_plant
+from common.process import hold_role, main
+
+log = get_log(__name__)
+
+
+def read_devices(protocol: str, places: Places) -> Coroutine[Any, Any, None]:
+    """Build the process from its configuration; devices are met once the result is awaited."""
+    process = f"collector-{protocol}"
+    hold_role(places.run_dir, process)
+    plant = load_plant(places.config_dir)
+    findings: list[Finding] = []
+    check_protocol_names(plant, findings)
+    compiled = compile_devices(plant, protocol, findings)
+    if findings:
+        raise ConfigError(findings)
+    build = builder_of(protocol) if compiled else None
+    devices = [DeviceState(build(settings)) for settings in compiled] if build else []
+    if devices:
+        log.info("started", devices=len(devices))
+    else:
+        log.info("started, but no device speaks this protocol; idle", protocol=protocol)
+    outbox = Outbox.open(places.run_dir / "outbox", process)
+    sender = HandoffSender(
+        address=handoff_address(places.run_dir),
+        collector=process,
+        outbox=outbox,
+        plans=[plan for device in devices for plan in device.collector.plans],
+    )
+    return collect(devices, sender, outbox, places.run_dir, process)
+
+
+def command() -> None:
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(
+        prog="python -m collectors",
+        description="Read every device of one protocol and hand its scans to the normalizer.",
+    )
+    parser.add_argument("protocol", nargs="?", choices=list(PROTOCOLS))
+    parser.add_argument("--check", action="store_true", help="only say what is wrong with ot/")
+    parser.add_argument("--json", action="store_true", help="with --check: findings as JSON")
+    add_places(parser)
+    arguments = parser.parse_args()
+    places, protocol = places_of(arguments), arguments.protocol
+    if arguments.check:
+        findings = check_plant(places.config_dir)
+        print_findings(findings, as_json=arguments.json)
+        sys.exit(1 if findings else 0)
+    if protocol is None:
+        parser.error(f"name a protocol ({', '.join(PROTOCOLS)}), or --check")
+    main(f"collector-{protocol}", lambda: read_devices(protocol, places))
+
+
+if __name__ == "__main__":
+    command()

@@ -1,0 +1,58 @@
+"""The OT half of the configuration, checked with the knowledge of every protocol."""
+
+import sys
+from pathlib import Path
+
+import msgspec
+
+from collectors.registry import PROTOCOLS, compiler_of
+from common.config import PLANT_FILE, suggestion
+from common.errors import Finding
+from common.plant import Plant, read_plant
+
+
+def check_plant(config_dir: Path) -> list[Finding]:
+    """Return everything that a person must change in ot/, empty when nothing. No network."""
+    findings: list[Finding] = []
+    plant = read_plant(config_dir, findings)
+    if plant is not None:
+        check_protocol_names(plant, findings)
+        for protocol in PROTOCOLS:
+            compile_devices(plant, protocol, findings)
+    return findings
+
+
+def check_protocol_names(plant: Plant, findings: list[Finding]) -> None:
+    """Add a finding for each device whose protocol nobody speaks: no process would read it."""
+    for device in plant.devices:
+        written = plant.document.tables["devices"][device.name].get("protocol")
+        if isinstance(written, str) and written not in PROTOCOLS:
+            text = f"unknown protocol {written!r}{suggestion(written, list(PROTOCOLS))}"
+            findings.append(plant.document.finding(f"devices.{device.name}.protocol", text))
+
+
+def compile_devices(plant: Plant, protocol: str, findings: list[Finding]) -> list[object]:
+    """Return the compiled settings of the protocol's devices that have nothing wrong."""
+    devices = plant.devices_of(protocol)
+    if not devices:
+        return []
+    compile_device = compiler_of(protocol)
+    own: list[Finding] = []
+    compiled = [compile_device(device, own) for device in devices]
+    findings.extend(_with_line(finding, plant) for finding in own)
+    return [settings for settings in compiled if settings is not None]
+
+
+def _with_line(finding: Finding, plant: Plant) -> Finding:
+    """Add the line to a finding about a key: protocols are not shown the document."""
+    if finding.place != PLANT_FILE:
+        return finding
+    return Finding(plant.document.place(finding.where), finding.where, finding.message)
+
+
+def print_findings(findings: list[Finding], *, as_json: bool) -> None:
+    """Write one line per finding, or one JSON list of {place, where, message}."""
+    if as_json:
+        sys.stdout.write(msgspec.json.encode(findings).decode() + "\n")
+        return
+    sys.stdout.writelines(f"{finding}\n" for finding in findings)

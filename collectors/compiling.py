@@ -1,0 +1,107 @@
+"""What an operator wrote of one device → plans and addresses. The part that all protocols share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import msgspec
+
+from common.config import PLANT_FILE, Document, build
+from common.errors import Finding
+from common.plant import Device, Group, Tag
+from common.records import Column, Plan, ValueType
+from common.tagtable import TagRow
+
+A = TypeVar("A")
+C = TypeVar("C", bound=msgspec.Struct)
+
+_NUMBERS = (ValueType.INT64, ValueType.UINT64, ValueType.FLOAT64)
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved(Generic[A]):
+    """One tag's address as its protocol understood it."""
+
+    address: A
+    canonical: str
+    """The address as it is shown to people, the same for every dialect it may be written in."""
+    source_type: str
+    value_type: ValueType
+    """Of the raw value; a scaled tag is published as FLOAT64."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledGroup(Generic[A]):
+    """A plan, and the address of each of its columns."""
+
+    plan: Plan
+    addresses: tuple[A, ...]
+
+
+def compile_config(config: type[C], device: Device, findings: list[Finding]) -> C | None:
+    """Return the device's own keys as a `config`, or None after a finding for each thing wrong.
+
+    The findings name the file and the key; whoever holds the plant knows the line as well.
+    """
+    document = Document(PLANT_FILE, {})
+    return build(config, device.settings, document, f"devices.{device.name}", findings)
+
+
+def compile_groups(
+    device: Device, resolve: Callable[[TagRow], Resolved[A]], findings: list[Finding]
+) -> tuple[CompiledGroup[A], ...] | None:
+    """Return every group with its addresses resolved, or None after a finding for each bad tag.
+
+    `resolve` raises ValueError with a text that tells the person what to write instead.
+    """
+    before = len(findings)
+    groups = tuple(_compile_group(device, group, resolve, findings) for group in device.groups)
+    return groups if len(findings) == before else None
+
+
+def _compile_group(
+    device: Device,
+    group: Group,
+    resolve: Callable[[TagRow], Resolved[A]],
+    findings: list[Finding],
+) -> CompiledGroup[A]:
+    columns: list[Column] = []
+    addresses: list[A] = []
+    for tag in group.tags:
+        try:
+            resolved = resolve(tag.row)
+            columns.append(_column(tag, resolved))
+            addresses.append(resolved.address)
+        except ValueError as error:
+            findings.append(Finding(tag.place, tag.where, str(error)))
+    plan = Plan(
+        protocol=device.protocol,
+        device=device.name,
+        group=group.name,
+        asset=device.asset,
+        period_ms=group.period_ms,
+        columns=tuple(columns),
+    )
+    return CompiledGroup(plan, tuple(addresses))
+
+
+def _column(tag: Tag, resolved: Resolved[A]) -> Column:
+    row = tag.row
+    calculated = row.scale != 1.0 or row.offset != 0.0
+    if (calculated or row.deadband) and resolved.value_type not in _NUMBERS:
+        raise ValueError(
+            f"scale, offset and deadband need a number, but {resolved.canonical} is a "
+            f"{resolved.value_type}; leave them empty"
+        )
+    return Column(
+        name=row.name,
+        topic=tag.topic,
+        address=resolved.canonical,
+        source_type=resolved.source_type,
+        value_type=ValueType.FLOAT64 if calculated else resolved.value_type,
+        unit=row.unit,
+        scale=row.scale,
+        offset=row.offset,
+        deadband=row.deadband,
+        description=row.description,
+    )

