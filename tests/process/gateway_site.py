@@ -1,0 +1,196 @@
+"""A whole site for process tests: plant, broker, the gateway under supervisord, an auditor.
+
+The auditor is the judge: it follows the queue from the side and keeps every committed sample's
+identity, and it subscribes to the broker and keeps everything that arrives.
+"""
+
+import ssl
+import sys
+import threading
+import time
+import xmlrpc.client
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+from paho.mqtt import client as mqtt
+from supervisor.xmlrpc import SupervisorTransport
+
+from common.errors import QueueUnusable
+from common.health import read_health
+from common.queue import QueueReader
+from common.records import GapRecord
+from demo.broker import EmbeddedBroker, MosquittoBroker
+from demo.children import Child
+from demo.configuration import GATEWAY_ID, SITE, Ports, write_configuration
+from demo.pki import Pki, make_pki
+
+MACHINES = {"meter": "modbus", "press": "s7", "robot": "opcua"}
+PROGRAMS = ("collector-modbus", "collector-s7", "collector-opcua", "normalizer", "uplink-uns")
+
+
+def wait_until(condition: Callable[[], object], timeout_s: float, what: str) -> None:
+    until_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < until_s, f"not within {timeout_s:g} s: {what}"
+        time.sleep(0.05)
+
+
+@dataclass
+class Audit:
+    """What was committed and what arrived, by identity."""
+
+    committed: dict[str, tuple[str, Any]] = field(default_factory=dict)
+    """identity → (topic, value)"""
+    gaps: dict[str, Any] = field(default_factory=dict)
+    last_sequence: int = 0
+    arrived: list[tuple[str, str, Any]] = field(default_factory=list)
+    """(identity, topic, value) in the order of arrival, repeats included."""
+
+
+class GatewaySite:
+    """Everything in one folder; `with` starts plant, broker and auditor, not the gateway."""
+
+    def __init__(self, folder: Path, broker: str = "embedded", count_every_ms: int = 100) -> None:
+        self.folder = folder
+        self.config_dir, self.run_dir = folder / "config", folder / "run"
+        self.data_dir, self.logs_dir = folder / "data", folder / "logs"
+        self.count_every_ms = count_every_ms
+        self.kind = broker
+        self.audit = Audit()
+        self._stack = ExitStack()
+        self._following = threading.Event()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            machines = {
+                name: stack.enter_context(self._machine(name, protocol))
+                for name, protocol in MACHINES.items()
+            }
+            self.pki = make_pki(self.folder / "pki", gateway_id=GATEWAY_ID)
+            self.broker = stack.enter_context(self._make_broker(self.pki))
+            self.ports = {name: machine.wait_for_port() for name, machine in machines.items()}
+            write_configuration(
+                self.config_dir, Ports(**self.ports, broker=self.broker.port), self.pki
+            )
+            command = [sys.executable, "-m", "console", "run", *self.options()]
+            self.gateway = Child("gateway", command, self.logs_dir / "gateway.log")
+            stack.callback(self.gateway.stop, 60)
+            self._subscribe(stack)
+            self._follow(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def options(self) -> list[str]:
+        folders = {"config": self.config_dir, "run": self.run_dir, "data": self.data_dir}
+        return [part for name, path in folders.items() for part in (f"--{name}", str(path))]
+
+    def _machine(self, name: str, protocol: str) -> Child:
+        every = ["--count-every-ms", str(self.count_every_ms)]
+        command = [sys.executable, "-m", "demo.plant", protocol, *every]
+        return Child(name, command, self.logs_dir / f"{name}.log")
+
+    def _make_broker(self, pki: Pki) -> Child:
+        if self.kind == "embedded":
+            return EmbeddedBroker(self.folder / "broker", pki)
+        acl = f"user {GATEWAY_ID}\ntopic write {SITE}/#\ntopic read {SITE}/#\n"
+        return MosquittoBroker(self.folder / "broker", pki, acl=acl)
+
+    def _subscribe(self, stack: ExitStack) -> None:
+        context = ssl.create_default_context(cafile=self.pki.ca_file)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.load_cert_chain(self.pki.client.cert_file, self.pki.client.key_file)
+        self._subscribed = threading.Event()
+        client = mqtt.Client(
+            mqtt.CallbackAPIVersion.VERSION2, client_id="auditor", protocol=mqtt.MQTTv5
+        )
+        client.tls_set_context(context)
+        client.reconnect_delay_set(1, 1)
+        client.on_connect = lambda *_: client.subscribe(f"{SITE}/#", qos=1)
+        client.on_subscribe = lambda *_: self._subscribed.set()
+        client.on_disconnect = lambda *_: self._subscribed.clear()
+        client.on_message = self._on_message
+        client.connect_async("localhost", self.broker.port, keepalive=15)
+        client.loop_start()
+        stack.callback(client.loop_stop)
+        stack.callback(client.disconnect)
+        wait_until(self._subscribed.is_set, 20, "the auditor is subscribed")
+
+    def _on_message(self, _client: object, _data: object, message: mqtt.MQTTMessage) -> None:
+        payload = msgspec.json.decode(message.payload)
+        if "id" in payload and not message.retain:
+            self.audit.arrived.append((payload["id"], message.topic, payload.get("value")))
+
+    def _follow(self, stack: ExitStack) -> None:
+        thread = threading.Thread(target=self._follow_queue, daemon=True)
+        thread.start()
+        stack.callback(thread.join)
+        stack.callback(self._following.set)
+
+    def _follow_queue(self) -> None:
+        reader: QueueReader | None = None
+        while not self._following.wait(0.05):
+            try:
+                reader = reader or QueueReader.open(self.data_dir / "queue")
+                self._take(reader)
+            except QueueUnusable:
+                continue  # Not created yet.
+        if reader:
+            reader.close()
+
+    def _take(self, reader: QueueReader) -> None:
+        for record in reader.read(after=self.audit.last_sequence):
+            assert record.sequence == self.audit.last_sequence + 1, "the auditor keeps up"
+            stem = f"{GATEWAY_ID}:{reader.epoch}:{record.sequence}"
+            if isinstance(record, GapRecord):
+                self.audit.gaps[f"{stem}:gap"] = record.gap
+            else:
+                indexes = record.indexes or range(len(record.plan.columns))
+                for index, value in zip(indexes, record.values, strict=True):
+                    topic = record.plan.columns[index].topic
+                    self.audit.committed[f"{stem}:{index}"] = (topic, value)
+            self.audit.last_sequence = record.sequence
+
+    def supervisor(self, method: str, *arguments: object) -> Any:
+        """Call supervisord as supervisorctl does."""
+        transport = SupervisorTransport(None, None, f"unix://{self.run_dir}/supervisor.sock")
+        try:
+            proxy = xmlrpc.client.ServerProxy("http://127.0.0.1", transport)
+            return getattr(proxy.supervisor, method)(*arguments)
+        finally:
+            transport.close()
+
+    def health(self, process: str) -> dict[str, Any]:
+        found = read_health(self.run_dir).get(process)
+        return found.detail if found else {}
+
+    def start_gateway(self) -> None:
+        self.gateway.start()
+        wait_until(lambda: self.topics_alive() == 3, 30, f"values of three devices\n{self.tail()}")
+
+    def topics_alive(self) -> int:
+        """How many of the three machines have had a value arrive."""
+        return len(
+            {topic.split("/")[4] for _, topic, _ in self.audit.arrived if "_edge" not in topic}
+        )
+
+    def tail(self) -> str:
+        return self.gateway.tail()
+
+    def process_tree(self) -> Iterator[int]:
+        """Yield the pid of supervisord and of everything below it."""
+        waiting = [self.gateway.pid]
+        while waiting:
+            pid = waiting.pop()
+            yield pid
+            children = Path(f"/proc/{pid}/task/{pid}/children")
+            try:
+                waiting += [int(child) for child in children.read_text().split()]
+            except OSError:
+                continue  # It ended in between.

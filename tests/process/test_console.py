@@ -1,0 +1,396 @@
+"""Goal: the `tailrace` command tells the truth about a real gateway, and keeps it running.
+
+Method: `tailrace run` with supervisord and every process of the house, a simulated device, a
+Modbus device that is away and a broker that is away; the other verbs look at it from outside.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common.clock import monotonic_s
+from demo.pki import make_pki
+
+pytestmark = pytest.mark.process
+
+HOUSE = Path(__file__).resolve().parents[2]
+PROGRAMS = {
+    "collector-modbus",
+    "collector-s7",
+    "collector-opcua",
+    "collector-simulated",
+    "normalizer",
+    "uplink-uns",
+}
+PLANT = """
+[gateway]
+id = "sitea-line1"
+root = "Acme/SiteA/Stamping/Line1"
+
+[devices.press]
+protocol = "simulated"
+asset = "Press_Machine"
+[devices.press.groups.process]
+period_ms = 100
+tags = [
+    { name = "Strokes", address = "counter", unit = "1" },
+    { name = "Temperature_C", address = "sine", unit = "Cel", scale = 20.0, offset = 60.0 },
+]
+
+[devices.meter]
+protocol = "modbus"
+host = "127.0.0.1"
+port = PORT
+[devices.meter.groups.power]
+tags = [{ name = "Power_kW", address = "holding:0:FLOAT32", unit = "kW" }]
+"""
+CLOUD = """
+[targets.uns]
+kind = "mqtt"
+host = "localhost"
+port = PORT
+ca_file = "pki/ca.pem"
+cert_file = "pki/gateway.pem"
+key_file = "pki/gateway.key"
+"""
+
+
+@dataclass
+class Gateway:
+    """A configured gateway, running or not."""
+
+    folder: Path
+    running: subprocess.Popen[bytes] | None = None
+
+    @property
+    def options(self) -> list[str]:
+        """Return where it is, as every verb takes it."""
+        return [f"--{name}={self.folder / name}" for name in ("config", "run", "data")]
+
+    def tailrace(self, verb: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run one verb to its end."""
+        line = [sys.executable, "-m", "console", verb, *self.options, *arguments]
+        return subprocess.run(
+            line, cwd=HOUSE, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    def start(self) -> None:
+        """Start `tailrace run`, its output in a file."""
+        line = [sys.executable, "-m", "console", "run", *self.options]
+        with (self.folder / "log").open("ab") as log:
+            self.running = subprocess.Popen(line, cwd=HOUSE, stdout=log, stderr=log)
+
+    def status(self) -> dict[str, Any]:
+        """Return what `tailrace status --json` says."""
+        told: dict[str, Any] = json.loads(self.tailrace("status", "--json").stdout)
+        return told
+
+    def process(self, name: str) -> dict[str, Any]:
+        """Return the status of one process, an empty one when it is not known."""
+        return next((each for each in self.status()["processes"] if each["name"] == name), {})
+
+    def wait(self, promise: Callable[[], bool], within_s: float = 30.0) -> None:
+        """Return once the promise holds; fail with the log when it does not in time."""
+        deadline_s = monotonic_s() + within_s
+        while not promise():
+            assert monotonic_s() < deadline_s, (self.folder / "log").read_text()[-4000:]
+
+    def all_run(self) -> bool:
+        """Return whether every process says that it is at work."""
+        states = {each["name"]: each["state"] for each in self.status()["processes"]}
+        return states.keys() == PROGRAMS and set(states.values()) <= {"running", "idle", "waiting"}
+
+    def stop(self) -> int:
+        """End it as an operator or systemd does, and return its exit code."""
+        assert self.running is not None
+        self.running.send_signal(signal.SIGTERM)
+        return self.running.wait(timeout=60)
+
+
+@pytest.fixture
+def configured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """Return a configured gateway that is not running yet, and leave nothing of it behind."""
+    yield from a_gateway(tmp_path_factory.mktemp("g"))
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """Return a gateway with all its processes running; the tests only look at it."""
+    for each in a_gateway(tmp_path_factory.mktemp("g")):
+        each.start()
+        each.wait(each.all_run)
+        yield each
+
+
+def a_gateway(folder: Path) -> Iterator[Gateway]:
+    """Yield a configured gateway and end it afterwards."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))  # Bound and not listening: whoever connects is refused.
+        port = str(held.getsockname()[1])
+        for half in ("ot", "it/pki"):
+            (folder / "config" / half).mkdir(parents=True)
+        (folder / "config/ot/plant.toml").write_text(PLANT.replace("PORT", port))
+        (folder / "config/it/cloud.toml").write_text(CLOUD.replace("PORT", port))
+        make_pki(folder / "config/it/pki")
+        conf = (HOUSE / "supervisord.conf").read_text()
+        block = conf[conf.index("[program:collector-modbus]") : conf.index("\n; Siemens")]
+        own = folder / "config/supervisord.conf"
+        own.write_text(conf + "\n" + block.replace("modbus", "simulated"))
+        made = Gateway(folder)
+        yield made
+        if made.running is not None and made.running.poll() is None:
+            made.stop()
+
+
+def test_check_names_what_was_checked(configured: Gateway) -> None:
+    checked = configured.tailrace("check")
+
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert "2 devices, 2 groups, 3 tags, 1 target" in checked.stdout
+
+
+def test_check_shows_the_errors_of_both_halves_at_once(configured: Gateway) -> None:
+    plant, cloud = (configured.folder / "config" / f for f in ("ot/plant.toml", "it/cloud.toml"))
+    plant.write_text(plant.read_text().replace("period_ms = 100", "period_ms = 1"))
+    cloud.write_text(cloud.read_text().replace('host = "localhost"', 'hots = "localhost"'))
+
+    both = configured.tailrace("check")
+    ot = json.loads(configured.tailrace("check", "--ot", "--json").stdout)
+    it = json.loads(configured.tailrace("check", "--it", "--json").stdout)
+
+    assert both.returncode == 1
+    assert "ot/plant.toml:10  devices.press.groups.process.period_ms" in both.stdout
+    assert "unknown key 'hots'" in both.stdout
+    assert [each["where"] for each in ot["findings"]] == ["devices.press.groups.process.period_ms"]
+    assert "targets.uns.hots" in [each["where"] for each in it["findings"]]
+    assert not [each for each in it["findings"] if each["place"].startswith("ot/")]
+
+
+def test_check_finds_targets_and_protocols_that_no_program_serves(configured: Gateway) -> None:
+    cloud = configured.folder / "config/it/cloud.toml"
+    cloud.write_text(cloud.read_text() + cloud.read_text().replace("targets.uns", "targets.erp"))
+    (configured.folder / "config/supervisord.conf").unlink()
+
+    found = json.loads(configured.tailrace("check", "--json").stdout)["findings"]
+
+    assert {each["where"]: each["place"] for each in found} == {
+        "devices.press.protocol": "ot/plant.toml:7",
+        "targets.erp": "it/cloud.toml:10",
+    }
+    assert "copy the block [program:uplink-uns]" in found[-1]["message"]
+
+
+def test_a_wrong_configuration_is_refused_before_anything_starts(configured: Gateway) -> None:
+    plant = configured.folder / "config/ot/plant.toml"
+    plant.write_text(plant.read_text().replace("simulated", "simulatd"))
+
+    refused = configured.tailrace("run")
+
+    assert refused.returncode == 1
+    assert "simulatd" in refused.stderr
+    assert "Nothing was started." in refused.stderr
+    assert not (configured.folder / "run").exists()
+
+
+def test_status_of_nothing_says_how_to_start_it(configured: Gateway) -> None:
+    told = configured.tailrace("status")
+
+    assert told.returncode == 3
+    assert f"tailrace run --config {configured.folder}/config" in told.stderr
+
+
+def test_a_verb_that_does_not_exist_is_answered_with_one_that_does(configured: Gateway) -> None:
+    told = configured.tailrace("statsu")
+
+    assert told.returncode == 2
+    assert "Did you mean 'status'?" in told.stderr
+
+
+def test_status_shows_processes_devices_queue_and_targets(gateway: Gateway) -> None:
+    told = gateway.tailrace("status", "--json")
+    seen = json.loads(told.stdout)
+    devices = {each["name"]: each for each in seen["devices"]}
+
+    assert told.returncode == 0, "an absent device or broker is no fault of the gateway"
+    assert {each["name"] for each in seen["processes"]} == PROGRAMS
+    assert devices["press"]["state"] == "good"
+    assert devices["press"]["scans_per_s"] == pytest.approx(10, rel=0.5)
+    assert devices["press"]["samples_per_s"] == pytest.approx(20, rel=0.5)
+    assert devices["meter"]["state"] == "away"
+    assert "meter" in devices["meter"]["error"]
+    assert seen["queue"]["depth"] > 0
+    assert seen["uplinks"][0]["state"] == "away"
+    assert seen["uplinks"][0]["behind"] > 0
+
+
+def test_status_for_people_names_everything(gateway: Gateway) -> None:
+    told = gateway.tailrace("status").stdout
+
+    for word in (*PROGRAMS, "press", "meter", "good", "away", "SCANS/S", "QUEUED RECORDS", "uns"):
+        assert word in told
+    assert "\x1b" not in told, "no colours where nobody sees them"
+
+
+def test_tap_shows_values_while_the_broker_is_away(gateway: Gateway) -> None:
+    told = gateway.tailrace("tap", "strokes", "--limit", "5", "--json")
+    shown = [json.loads(line) for line in told.stdout.splitlines()]
+    values = [each["value"] for each in shown]
+
+    assert told.returncode == 0
+    assert {each["topic"] for each in shown} == {"Acme/SiteA/Stamping/Line1/Press_Machine/Strokes"}
+    assert values == list(range(values[0], values[0] + 5)), "every one, in order"
+    assert {each["quality"] for each in shown} == {"Good"}
+
+
+def test_nothing_listens_on_tcp_or_udp(gateway: Gateway) -> None:
+    assert gateway.running is not None
+    pids = [each["pid"] for each in gateway.status()["processes"]] + [gateway.running.pid]
+
+    assert len(pids) == len(PROGRAMS) + 1
+    assert [each for pid in pids for each in open_ports(pid)] == []
+
+
+def test_a_listening_process_would_be_seen() -> None:
+    with socket.create_server(("127.0.0.1", 0)), socket.socket(type=socket.SOCK_DGRAM) as bound:
+        bound.bind(("127.0.0.1", 0))
+
+        assert [kind for kind, _ in open_ports(os.getpid())] == ["tcp", "udp"]
+
+
+def test_only_this_user_can_reach_the_gateway(gateway: Gateway) -> None:
+    run_dir = gateway.folder / "run"
+
+    assert run_dir.stat().st_mode & 0o777 == 0o700
+    assert (run_dir / "supervisor.sock").stat().st_mode & 0o077 == 0
+    assert (gateway.folder / "data").stat().st_mode & 0o777 == 0o700
+
+
+def test_every_process_that_is_killed_comes_back(configured: Gateway) -> None:
+    configured.start()
+    configured.wait(configured.all_run)
+    before = {each["name"]: each["pid"] for each in configured.status()["processes"]}
+    for pid in before.values():
+        os.kill(pid, signal.SIGKILL)
+
+    configured.wait(
+        lambda: (
+            configured.all_run()
+            and not set(before.values())
+            & {each["pid"] for each in configured.status()["processes"]}
+        )
+    )
+
+
+def test_a_process_that_hangs_is_called_silent(configured: Gateway) -> None:
+    configured.start()
+    configured.wait(configured.all_run)
+    pid = configured.process("normalizer")["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        configured.wait(lambda: configured.process("normalizer")["state"] == "silent")
+
+        assert configured.tailrace("status").returncode == 1
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    configured.wait(configured.all_run)
+
+
+def test_a_file_broken_later_fails_visibly_and_heals_by_itself(configured: Gateway) -> None:
+    configured.start()
+    configured.wait(configured.all_run)
+    plant = configured.folder / "config/ot/plant.toml"
+    good = plant.read_text()
+    plant.write_text(good.replace("period_ms = 100", "period_ms = 1"))
+    os.kill(configured.process("collector-simulated")["pid"], signal.SIGKILL)
+
+    configured.wait(lambda: configured.process("collector-simulated")["state"] == "failing")
+    others = {each["name"]: each["state"] for each in configured.status()["processes"]}
+    plant.write_text(good)
+
+    assert others["normalizer"] == "running", "the rest goes on"
+    configured.wait(configured.all_run)
+
+
+def test_sigterm_ends_every_process_and_leaves_none_behind(configured: Gateway) -> None:
+    configured.start()
+    configured.wait(configured.all_run)
+    pids = [each["pid"] for each in configured.status()["processes"]]
+
+    code = configured.stop()
+
+    assert code == 0
+    assert [pid for pid in pids if Path(f"/proc/{pid}").exists()] == []
+    assert "SIGKILL" not in (configured.folder / "log").read_text(), "each stopped by itself"
+
+
+def test_a_folder_in_the_way_is_not_imported(configured: Gateway) -> None:
+    in_the_way = configured.folder / "collectors"
+    in_the_way.mkdir()
+    (in_the_way / "__init__.py").write_text("")
+    (in_the_way / "__main__.py").write_text("raise SystemExit('the wrong one')")
+    path = os.pathsep.join([str(HOUSE), os.environ.get("PYTHONPATH", "")])
+
+    checked = subprocess.run(
+        [sys.executable, "-P", "-m", "console", "check", *configured.options],
+        cwd=configured.folder,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_logs_reach_a_stdout_that_is_a_socket(configured: Gateway) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        line = [sys.executable, "-m", "console", "run", *configured.options]
+        configured.running = subprocess.Popen(line, cwd=HOUSE, stdout=theirs, stderr=theirs)
+        theirs.close()
+        ours.settimeout(30)
+        heard = b""
+        while b"process=normalizer msg=started" not in heard:
+            more = ours.recv(65536)
+            assert more, heard.decode()
+            heard += more
+        pid = configured.running.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        for each in (pid, *map(int, children)):  # As systemd stops a service: every process.
+            os.kill(each, signal.SIGTERM)
+        while more := ours.recv(65536):
+            heard += more
+
+    assert b"process=normalizer msg=stopped" in heard, "the last words too"
+    assert configured.running.wait(timeout=30) == 0
+
+
+def open_ports(pid: int) -> list[tuple[str, str]]:
+    """Return (kind, local address) of every socket of a process that others could reach.
+
+    A TCP socket that listens, or a UDP socket that is bound and not connected to one peer.
+    """
+    inodes = set()
+    for each in Path(f"/proc/{pid}/fd").iterdir():
+        target = str(each.readlink()) if each.is_symlink() else ""
+        if target.startswith("socket:["):
+            inodes.add(target[8:-1])
+    found = []
+    for kind in ("tcp", "tcp6", "udp", "udp6"):
+        for line in Path(f"/proc/{pid}/net/{kind}").read_text().splitlines()[1:]:
+            fields = line.split()
+            local, remote, state, inode = fields[1], fields[2], fields[3], fields[9]
+            unconnected = set(remote.replace(":", "")) == {"0"}
+            reachable = state == "0A" if kind.startswith("tcp") else unconnected
+            if inode in inodes and reachable:
+                found.append((kind, local))
+    return found
