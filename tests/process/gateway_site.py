@@ -47,6 +47,8 @@ class Audit:
     """identity → (topic, value)"""
     gaps: dict[str, Any] = field(default_factory=dict)
     last_sequence: int = 0
+    caught_up: bool = False
+    """True when, at the last look, nothing was committed that is not in here."""
     arrived: list[tuple[str, str, Any]] = field(default_factory=list)
     """(identity, topic, value) in the order of arrival, repeats included."""
 
@@ -145,6 +147,7 @@ class GatewaySite:
             reader.close()
 
     def _take(self, reader: QueueReader) -> None:
+        self.audit.caught_up = reader.last_sequence() == self.audit.last_sequence
         for record in reader.read(after=self.audit.last_sequence):
             assert record.sequence == self.audit.last_sequence + 1, "the auditor keeps up"
             stem = f"{GATEWAY_ID}:{reader.epoch}:{record.sequence}"

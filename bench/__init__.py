@@ -1,0 +1,1 @@
+"""One module per question; each prints figures, and docs/performance.md keeps them with date."""
