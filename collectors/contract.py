@@ -34,7 +34,7 @@ class Collector(Protocol):
 
     @property
     def overruns(self) -> int:
-        """Periods that could not be held since the process started; each was skipped, not queued."""
+        """Periods not held since the process started; each was skipped, never queued up."""
         ...
 
     def connect(self) -> AbstractAsyncContextManager[Session]:

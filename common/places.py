@@ -5,6 +5,13 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+PLACES = (
+    ("config", "TAILRACE_CONFIG", "/etc/tailrace", "Configuration: ot/ and it/."),
+    ("run", "TAILRACE_RUN", "/run/tailrace", "Sockets, locks and health of what runs."),
+    ("data", "TAILRACE_DATA", "/var/lib/tailrace", "The queue."),
+)
+"""Option, environment variable, default and meaning of each."""
+
 
 @dataclass(frozen=True)
 class Places:
@@ -31,16 +38,12 @@ class Places:
 
 def add_places(parser: argparse.ArgumentParser) -> None:
     """Add --config, --run and --data; each has an environment variable as its default."""
-    for name, variable, default, holds in (
-        ("config", "TAILRACE_CONFIG", "/etc/tailrace", "ot/ and it/"),
-        ("run", "TAILRACE_RUN", "/run/tailrace", "sockets, locks, health"),
-        ("data", "TAILRACE_DATA", "/var/lib/tailrace", "the queue"),
-    ):
+    for name, variable, default, text in PLACES:
         parser.add_argument(
             f"--{name}",
             metavar="DIR",
             default=os.environ.get(variable, default),
-            help=f"{holds} (default: ${variable} or {default})",
+            help=f"{text} Default: ${variable} or {default}",
         )
 
 

@@ -71,6 +71,8 @@ class Device:
     groups: tuple[Group, ...]
     settings: dict[str, Any]
     """The keys that belong to the protocol: host, port, unit, …"""
+    folder: Path
+    """Where plant.toml stands: files that settings name are relative to it."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,14 @@ def _device(
         _group(config_dir, f"{root}/{asset}", document, f"{where}.groups.{group}", rows, findings)
         for group, rows in groups.items()
     )
-    return Device(name, str(protocol), asset, tuple(g for g in read if g), settings)
+    return Device(
+        name,
+        str(protocol),
+        asset,
+        tuple(g for g in read if g),
+        settings,
+        (config_dir / document.name).parent,
+    )
 
 
 def _group(

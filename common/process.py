@@ -62,10 +62,15 @@ class Stopping:
 
 
 def make_run_dir(run_dir: Path) -> None:
-    """Create the run directory for this user alone, or refuse one that others can enter."""
+    """Create the run directory for this user alone. Raises TailraceError for another's."""
     run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if run_dir.stat().st_uid == os.geteuid():
-        run_dir.chmod(0o700)
+    owner = run_dir.stat().st_uid
+    if owner != os.geteuid():
+        raise TailraceError(
+            f"the run directory {run_dir} belongs to user {owner}, this process runs as user "
+            f"{os.geteuid()}: choose another with --run, or change its owner"
+        )
+    run_dir.chmod(0o700)
 
 
 def hold_role(run_dir: Path, role: str) -> None:

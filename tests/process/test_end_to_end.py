@@ -95,7 +95,8 @@ def restart(site: GatewaySite, program: str) -> None:
         try:
             site.supervisor(method, program, *arguments)
         except xmlrpc.client.Fault as fault:
-            assert fault.faultCode in {Faults.NOT_RUNNING, Faults.ALREADY_STARTED}, fault
+            if fault.faultCode not in {Faults.NOT_RUNNING, Faults.ALREADY_STARTED}:
+                raise
 
 
 def kill(site: GatewaySite, program: str) -> None:

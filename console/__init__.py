@@ -1,0 +1,1 @@
+"""The `tailrace` command: check, run, status, tap, demo."""

@@ -1,0 +1,78 @@
+"""What the processes say of themselves in their health files, as far as the console shows it.
+
+Every key has a default: an account written by an older or newer process is shown as far as it
+goes, and never ends `tailrace status`.
+"""
+
+from typing import TypeVar
+
+import msgspec
+
+from common.health import Health
+
+Account = TypeVar("Account", bound=msgspec.Struct)
+
+
+class DeviceAccount(msgspec.Struct):
+    """One device, within a collector's account."""
+
+    state: str = "unknown"
+    since_ns: int | None = None
+    last_scan_at_ns: int | None = None
+    scans: int = 0
+    samples: int = 0
+    overruns: int = 0
+    error: str | None = None
+
+
+class OutboxAccount(msgspec.Struct):
+    """Scans that the normalizer has not acknowledged."""
+
+    depth: int = 0
+    dropped_scans: int = 0
+
+
+class CollectorAccount(msgspec.Struct):
+    """Health detail of a collector."""
+
+    devices: dict[str, DeviceAccount] = {}
+    outbox: OutboxAccount = msgspec.field(default_factory=OutboxAccount)
+
+
+class QueueAccount(msgspec.Struct):
+    """The queue, within the normalizer's account."""
+
+    last_sequence: int | None = None
+    depth: int = 0
+    oldest_age_s: float | None = None
+    bytes: int = 0
+    capacity_bytes: int = 0
+
+
+class NormalizerAccount(msgspec.Struct):
+    """Health detail of the normalizer."""
+
+    queue: QueueAccount | None = None
+    gaps: int = 0
+
+
+class UplinkAccount(msgspec.Struct):
+    """Health detail of an uplink."""
+
+    target: str | None = None
+    state: str = "unknown"
+    error: str | None = None
+    acked_sequence: int = 0
+    last_ack_at_ns: int | None = None
+    published: int = 0
+    refused: int = 0
+    set_aside: int = 0
+    in_flight: int = 0
+
+
+def account(health: Health | None, kind: type[Account]) -> Account:
+    """Return a process's account, or one that says nothing when there is none to understand."""
+    try:
+        return msgspec.convert(health.detail if health else {}, kind)
+    except msgspec.ValidationError:
+        return kind()

@@ -1,0 +1,44 @@
+"""`tailrace check` for people."""
+
+import shutil
+import sys
+import textwrap
+
+import click
+
+from common.errors import Finding
+from common.places import Places
+from console.check import Report
+
+WIDTH_MAX = 100
+
+
+def check_text(report: Report, places: Places) -> list[str]:
+    """Return what was found, place by place, and what to do next."""
+    looked_at = ", ".join(_many(number, name) for name, number in report.checked.items())
+    if not report.findings:
+        return [f"{click.style('OK', fg='green')}  {looked_at} in {places.config_dir}"]
+    lines: list[str] = []
+    for finding in sorted(report.findings, key=_file_and_line):
+        where = f"  {finding.where}" if finding.where else ""
+        lines += [f"{click.style(finding.place, bold=True)}{where}", *_indented(finding.message)]
+    files = {_file_and_line(finding)[0] for finding in report.findings}
+    things = f"{_many(len(report.findings), 'things')} to change in {_many(len(files), 'files')}"
+    again = f"tailrace check --config {places.config_dir}"
+    return [*lines, "", f"{things}. Then check again: {again}"]
+
+
+def _many(number: int, plural: str) -> str:
+    return f"{number:,} {plural if number != 1 else plural.removesuffix('s')}"
+
+
+def _file_and_line(finding: Finding) -> tuple[str, int]:
+    file, _, line = finding.place.rpartition(":")
+    return (file, int(line)) if file and line.isdigit() else (finding.place, 0)
+
+
+def _indented(message: str) -> list[str]:
+    if not sys.stdout.isatty():
+        return [f"    {message}"]  # One finding, one line: for grep.
+    width = min(shutil.get_terminal_size().columns, WIDTH_MAX)
+    return textwrap.wrap(message, width, initial_indent="    ", subsequent_indent="    ")

@@ -1,0 +1,251 @@
+"""`tailrace status`: what runs, from supervisord and from each process's own account.
+
+supervisord knows whether a process lives; the health files say whether it does its work. Neither
+is asked over a network: one is a Unix socket, the others are files.
+"""
+
+import http.client
+import time
+import xmlrpc.client
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from supervisor.xmlrpc import SupervisorTransport
+
+from common.clock import monotonic_s, now_ns
+from common.health import INTERVAL_S, STALE_S, Health, read_health
+from console.accounts import CollectorAccount, NormalizerAccount, UplinkAccount, account
+from console.run import supervisor_socket
+
+ANSWER_S = 2 * INTERVAL_S + 0.2
+"""How long a second health reading is waited for: a process speaks once per interval."""
+LOOK_S = 0.05
+
+_WORDS = {
+    "STARTING": "starting",
+    "BACKOFF": "failing",
+    "FATAL": "failing",
+    "STOPPING": "stopping",
+    "STOPPED": "stopped",
+    "EXITED": "stopped",
+}
+
+
+class ProcessStatus(msgspec.Struct, kw_only=True):
+    """One process: alive as supervisord sees it, and at work as it says itself."""
+
+    name: str
+    state: str
+    """`running`, `idle`, `waiting`, `stopping`, `starting`, `stopped`, `failing`, or `silent`:
+    it lives but has stopped speaking."""
+    pid: int | None = None
+    uptime_s: float | None = None
+    note: str = ""
+
+
+class DeviceStatus(msgspec.Struct, kw_only=True):
+    """One device, as its collector says."""
+
+    name: str
+    process: str
+    state: str
+    since_s: float | None
+    """How long the state has lasted."""
+    last_scan_age_s: float | None
+    scans: int
+    scans_per_s: float | None
+    """Measured between two readings about a second apart; None when there was only one."""
+    samples_per_s: float | None
+    overruns: int
+    error: str | None
+
+
+class UplinkStatus(msgspec.Struct, kw_only=True):
+    """One target, as its uplink says."""
+
+    target: str
+    process: str
+    state: str
+    last_ack_age_s: float | None
+    behind: int | None
+    """Records committed and not yet acknowledged by this target."""
+    published: int
+    refused: int
+    set_aside: int
+    in_flight: int
+    error: str | None
+
+
+class QueueStatus(msgspec.Struct, kw_only=True):
+    """The queue, as the normalizer says."""
+
+    depth: int
+    oldest_age_s: float | None
+    bytes: int
+    capacity_bytes: int
+    gaps: int
+
+
+class Status(msgspec.Struct, kw_only=True):
+    """One look at the whole gateway."""
+
+    supervised: bool
+    processes: list[ProcessStatus]
+    devices: list[DeviceStatus]
+    queue: QueueStatus | None
+    uplinks: list[UplinkStatus]
+
+    @property
+    def anything_runs(self) -> bool:
+        """False when nobody answered at all."""
+        return self.supervised or any(each.pid for each in self.processes)
+
+    @property
+    def sick(self) -> list[str]:
+        """Processes that a person must look at. Absent devices and targets are not: they return."""
+        return [each.name for each in self.processes if each.state in ("failing", "silent")]
+
+
+def look(run_dir: Path) -> Status:
+    """Return the state of the gateway; takes about a second, for the rates."""
+    first = read_health(run_dir)
+    programs = _ask_supervisor(supervisor_socket(run_dir))
+    second = _next_reading(run_dir, first)
+    at_ns = now_ns()
+    fresh = {name: h for name, h in second.items() if at_ns - h.at_ns < STALE_S * 1e9}
+    names = list(programs or {}) + [name for name in fresh if name not in (programs or {})]
+    return Status(
+        supervised=programs is not None,
+        processes=[
+            process_status(name, (programs or {}).get(name), second.get(name), speaks=name in fresh)
+            for name in names
+        ],
+        devices=_devices(first, fresh, at_ns),
+        queue=_queue(fresh.get("normalizer")),
+        uplinks=_uplinks(fresh, at_ns),
+    )
+
+
+def _ask_supervisor(socket: Path) -> dict[str, dict[str, Any]] | None:
+    """Return supervisord's account by process name, None when it does not answer."""
+    transport = SupervisorTransport(None, None, f"unix://{socket}")
+    try:
+        # The address is never used: the transport speaks to the socket.
+        proxy = xmlrpc.client.ServerProxy("http://127.0.0.1", transport)
+        told: Any = proxy.supervisor.getAllProcessInfo()
+        return {each["name"]: each for each in told}
+    except (OSError, http.client.HTTPException, xmlrpc.client.Error):
+        return None
+    finally:
+        transport.close()
+
+
+def _next_reading(run_dir: Path, first: dict[str, Health]) -> dict[str, Health]:
+    """Return the health files once every collector that spoke lately has spoken again."""
+    at_ns = now_ns()
+    awaited = [
+        name
+        for name, health in first.items()
+        if health.detail.get("devices") and at_ns - health.at_ns < STALE_S * 1e9
+    ]
+    deadline_s = monotonic_s() + ANSWER_S
+    while True:
+        second = read_health(run_dir)
+        old = [
+            name for name in awaited if name in second and second[name].at_ns == first[name].at_ns
+        ]
+        if not old or monotonic_s() > deadline_s:
+            return second
+        time.sleep(LOOK_S)
+
+
+def process_status(
+    name: str,
+    program: dict[str, Any] | None,
+    health: Health | None,
+    *,
+    speaks: bool,
+) -> ProcessStatus:
+    """Join what supervisord says of a process with what it says itself, if it still `speaks`."""
+    if program is None:  # Started by hand, or supervisord is gone: only its own account is known.
+        state, pid = (health.state, health.pid) if health else ("stopped", None)
+        return ProcessStatus(name=name, state=state, pid=pid, note="not under supervisord")
+    uptime_s = float(max(0, program["now"] - program["start"]))
+    if program["statename"] != "RUNNING":
+        state = _WORDS.get(program["statename"], program["statename"].lower())
+        return ProcessStatus(
+            name=name, state=state, pid=program["pid"] or None, note=program["spawnerr"]
+        )
+    ours = health is not None and health.pid == program["pid"]
+    state, note = "silent", f"alive, but has not spoken for {STALE_S:.0f} s"
+    if speaks and ours and health is not None:
+        state, note = health.state, ""
+    elif uptime_s < STALE_S:
+        state, note = "starting", ""
+    return ProcessStatus(name=name, state=state, pid=program["pid"], uptime_s=uptime_s, note=note)
+
+
+def _age_s(at_ns: int, then_ns: int | None) -> float | None:
+    """Return seconds since `then_ns`, never below 0: the clock may have stepped back."""
+    return None if then_ns is None else max(0.0, (at_ns - then_ns) / 1e9)
+
+
+def _devices(first: dict[str, Health], fresh: dict[str, Health], at_ns: int) -> list[DeviceStatus]:
+    found = []
+    for process, health in fresh.items():
+        before = first.get(process)
+        same = before is not None and before.pid == health.pid
+        earlier = account(before, CollectorAccount).devices if same else {}
+        elapsed_s = (health.at_ns - before.at_ns) / 1e9 if before else 0.0
+        for name, now in account(health, CollectorAccount).devices.items():
+            then = earlier.get(name) if elapsed_s > 0 else None
+            found.append(
+                DeviceStatus(
+                    name=name,
+                    process=process,
+                    state=now.state,
+                    since_s=_age_s(at_ns, now.since_ns),
+                    last_scan_age_s=_age_s(at_ns, now.last_scan_at_ns),
+                    scans=now.scans,
+                    scans_per_s=(now.scans - then.scans) / elapsed_s if then else None,
+                    samples_per_s=(now.samples - then.samples) / elapsed_s if then else None,
+                    overruns=now.overruns,
+                    error=now.error,
+                )
+            )
+    return found
+
+
+def _queue(normalizer: Health | None) -> QueueStatus | None:
+    told = account(normalizer, NormalizerAccount)
+    if told.queue is None:
+        return None
+    return QueueStatus(
+        depth=told.queue.depth,
+        oldest_age_s=told.queue.oldest_age_s,
+        bytes=told.queue.bytes,
+        capacity_bytes=told.queue.capacity_bytes,
+        gaps=told.gaps,
+    )
+
+
+def _uplinks(fresh: dict[str, Health], at_ns: int) -> list[UplinkStatus]:
+    queue = account(fresh.get("normalizer"), NormalizerAccount).queue
+    last = queue.last_sequence if queue else None
+    return [
+        UplinkStatus(
+            target=told.target,
+            process=process,
+            state=told.state,
+            last_ack_age_s=_age_s(at_ns, told.last_ack_at_ns),
+            behind=None if last is None else max(0, last - told.acked_sequence),
+            published=told.published,
+            refused=told.refused,
+            set_aside=told.set_aside,
+            in_flight=told.in_flight,
+            error=told.error,
+        )
+        for process, health in fresh.items()
+        if (told := account(health, UplinkAccount)).target is not None
+    ]

@@ -1,0 +1,71 @@
+"""`tailrace status` for people."""
+
+from console.status import Status
+from console.tables import count, rate, size, span, table
+
+
+def status_text(status: Status) -> list[str]:
+    """Return the lines: processes, devices, queue, targets. What is empty is left out."""
+    parts = [_processes(status), _devices(status), _queue(status), _uplinks(status)]
+    lines: list[str] = []
+    for part in parts:
+        if part:
+            lines += ["", *part] if lines else part
+    return lines
+
+
+def _processes(status: Status) -> list[str]:
+    rows = [
+        (each.name, each.state, str(each.pid or "-"), span(each.uptime_s))
+        for each in status.processes
+    ]
+    lines = table(("PROCESS", "STATE", "PID", "UP"), rows, [each.note for each in status.processes])
+    return lines if status.supervised else [*lines, "supervisord does not answer"]
+
+
+def _devices(status: Status) -> list[str]:
+    rows = [
+        (
+            each.name,
+            each.state,
+            span(each.since_s),
+            span(each.last_scan_age_s),
+            rate(each.scans_per_s),
+            rate(each.samples_per_s),
+            count(each.overruns),
+        )
+        for each in status.devices
+    ]
+    header = ("DEVICE", "STATE", "FOR", "LAST SCAN", "SCANS/S", "SAMPLES/S", "OVERRUNS")
+    return table(header, rows, [each.error for each in status.devices]) if rows else []
+
+
+def _queue(status: Status) -> list[str]:
+    queue = status.queue
+    if queue is None:
+        return []
+    share = f" ({queue.bytes / queue.capacity_bytes:.1%})" if queue.capacity_bytes else ""
+    row = (
+        count(queue.depth),
+        span(queue.oldest_age_s) if queue.depth else "-",
+        f"{size(queue.bytes)} of {size(queue.capacity_bytes)}{share}",
+        count(queue.gaps),
+    )
+    return table(("QUEUED RECORDS", "OLDEST", "ON DISK", "GAPS"), [row], [None])
+
+
+def _uplinks(status: Status) -> list[str]:
+    rows = [
+        (
+            each.target,
+            each.state,
+            span(each.last_ack_age_s),
+            count(each.behind),
+            count(each.published),
+            count(each.refused),
+            count(each.set_aside),
+        )
+        for each in status.uplinks
+    ]
+    header = ("TARGET", "STATE", "LAST ACK", "BEHIND", "PUBLISHED", "REFUSED", "SET ASIDE")
+    return table(header, rows, [each.error for each in status.uplinks]) if rows else []

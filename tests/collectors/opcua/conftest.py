@@ -1,0 +1,49 @@
+"""A real asyncua server per test, and settings compiled from a real plant.toml."""
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+from opcua_server import Plc
+
+from collectors.opcua.config import OpcuaSettings, compile_device
+from common.errors import Finding
+from common.plant import load_plant
+
+
+@pytest.fixture
+async def plc() -> AsyncIterator[Plc]:
+    """A server that the test starts; stopped at its end."""
+    plc = Plc()
+    yield plc
+    await plc.stop()
+
+
+@pytest.fixture
+def compiled(tmp_path: Path) -> Callable[..., OpcuaSettings]:
+    """Return a function: endpoint, rows of (name, address, type), further keys → settings."""
+
+    def compile_it(endpoint: str, *rows: tuple[str, str, str], **keys: object) -> OpcuaSettings:
+        (tmp_path / "ot").mkdir(exist_ok=True)
+        extra = "".join(f"{key} = {_toml(value)}\n" for key, value in keys.items())
+        (tmp_path / "ot/plant.toml").write_text(
+            '[gateway]\nid = "g1"\nroot = "Acme/Line1"\n\n'
+            f'[devices.press]\nprotocol = "opcua"\nendpoint = "{endpoint}"\n{extra}'
+            '[devices.press.groups.process]\nperiod_ms = 50\ntags = "tags.csv"\n'
+        )
+        lines = ["name,address,type"] + [
+            ",".join('"' + cell.replace('"', '""') + '"' for cell in row) for row in rows
+        ]
+        (tmp_path / "ot/tags.csv").write_text("\n".join(lines) + "\n")
+        findings: list[Finding] = []
+        settings = compile_device(load_plant(tmp_path).devices[0], findings)
+        if settings is None:
+            raise ValueError("\n".join(map(str, findings)))
+        assert findings == []
+        return settings
+
+    return compile_it
+
+
+def _toml(value: object) -> str:
+    return f'"{value}"' if isinstance(value, str | Path) else str(value)

@@ -1,0 +1,146 @@
+"""Goal: whatever is wrong in the OT half, every error at once, each with file, line and remedy."""
+
+from pathlib import Path
+
+import pytest
+
+from common.errors import ConfigError
+from common.plant import Plant, load_plant
+
+GATEWAY = '[gateway]\nid = "sitea-line1"\nroot = "Acme/SiteA/Line1"\n'
+DEVICE = '[devices.press]\nprotocol = "s7"\nhost = "10.0.0.1"\nasset = "Press"\n'
+GROUP = '[devices.press.groups.fast]\nperiod_ms = 250\ntags = "tags/press.csv"\n'
+CSV = "name,address,type\nTemperature_C,DB40.DBD12,REAL\n"
+
+
+def load(folder: Path, plant: str, csv: str | bytes | None = CSV) -> Plant:
+    (folder / "ot" / "tags").mkdir(parents=True)
+    (folder / "ot" / "plant.toml").write_text(plant, encoding="utf-8")
+    if csv is not None:
+        data = csv if isinstance(csv, bytes) else csv.encode()
+        (folder / "ot" / "tags" / "press.csv").write_bytes(data)
+    return load_plant(folder)
+
+
+def findings(folder: Path, plant: str, csv: str | bytes | None = CSV) -> list[str]:
+    with pytest.raises(ConfigError) as refused:
+        load(folder, plant, csv)
+    return [str(finding) for finding in refused.value.findings]
+
+
+def test_a_plant_is_loaded_with_topics_and_the_protocols_own_keys(tmp_path: Path) -> None:
+    plant = load(tmp_path, GATEWAY + DEVICE + GROUP)
+
+    (device,) = plant.devices_of("s7")
+    (group,) = device.groups
+    assert device.settings == {"host": "10.0.0.1"}
+    assert device.folder == tmp_path / "ot"
+    assert (group.name, group.period_ms) == ("fast", 250)
+    assert group.tags[0].topic == "Acme/SiteA/Line1/Press/Temperature_C"
+    assert group.tags[0].place == "ot/tags/press.csv:2"
+
+
+def test_every_error_is_shown_at_once_with_file_and_line(tmp_path: Path) -> None:
+    plant = GATEWAY + 'nmae = "x"\n' + DEVICE + GROUP.replace("250", "5") + "preiod_ms = 1\n"
+    csv = CSV + "Two words,DB40.DBD16,REAL\nNoAddress,,REAL\n"
+
+    found = findings(tmp_path, plant, csv)
+
+    assert len(found) == 3, "the group with its errors hides its tag table, nothing else"
+    assert found[0].startswith("ot/plant.toml:4: gateway.nmae: unknown key 'nmae'")
+    assert "ot/plant.toml:12: devices.press.groups.fast.preiod_ms: unknown key" in found[1]
+    assert "did you mean 'period_ms'?" in found[1]
+    assert found[2].startswith("ot/plant.toml:10: devices.press.groups.fast.period_ms: ")
+    assert found[2].endswith(">= 10, found 5")
+
+
+@pytest.mark.parametrize(
+    ("csv", "says"),
+    [
+        ("name,address\nA,DB1.DBW0,REAL\n", "ot/tags/press.csv:2: 3 cells under a header of 2"),
+        (
+            "name,adress\nA,DB1\n",
+            "ot/tags/press.csv:1: unknown column 'adress'; did you mean 'addr",
+        ),
+        ("name,name,address\nA,A,B\n", "column 'name' appears twice"),
+        (
+            "name,address,scale\nA,B,1o\n",
+            "ot/tags/press.csv:2: A: column 'scale': expected `float`",
+        ),
+        ("name,address,scale\nA,B,0\n", "ot/tags/press.csv:2: A: scale must not be 0"),
+        ("name,address,deadband\nA,B,-1\n", ">= 0.0, found -1.0"),
+        ("name,address,scale\nA,B,nan\n", "found nan"),
+        ("name,address\n,B\n", "column 'name' is empty"),
+        ('name,address\n"A,B\n', "is not CSV"),
+        ("name,address\nA b,B\n", "'A b' is not a level of a topic"),
+        ("name,address\nA+,B\n", "'A+' is not a level of a topic"),
+        ("name,address\n_meta,B\n", "'_meta' is not a level of a topic"),
+        ("name,address\nA,B\na,C\n", "is already the topic of devices.press.groups.fast tag A"),
+        ("", "ot/tags/press.csv: is empty; the first row names name, address"),
+        ("name,address\n", "a group has 1 to 10000 tags, found 0"),
+        ("name,address\nTemp\xe9rature,B\n".encode("latin-1"), "ot/tags/press.csv:2: is not UTF-8"),
+        (None, "tag table ot/tags/press.csv cannot be read: No such file"),
+    ],
+)
+def test_a_wrong_tag_table_names_its_row_and_the_remedy(
+    tmp_path: Path, csv: str | bytes | None, says: str
+) -> None:
+    found = findings(tmp_path, GATEWAY + DEVICE + GROUP, csv)
+
+    assert any(says in finding for finding in found), found
+
+
+@pytest.mark.parametrize(
+    ("plant", "says"),
+    [
+        ("", "gateway: missing required key 'id'"),
+        (GATEWAY + "[devices.press\n", "ot/plant.toml:4: is not TOML"),
+        (GATEWAY + "[device.press]\n", "unknown table 'device'"),
+        (GATEWAY + '[devices]\npress = "x"\n', "must be a table, [devices.press], found 'x'"),
+        (GATEWAY + "[devices.press]\n", 'needs protocol = "…"'),
+        (GATEWAY + DEVICE, "needs at least one group"),
+        (GATEWAY.replace("Acme/", "Acme//"), "'' is not a level of a topic"),
+        (GATEWAY.replace("sitea-line1", "site a"), "gateway.id: expected `str` matching regex"),
+        (GATEWAY + DEVICE + GROUP.replace('"tags/press.csv"', "[]"), "1 to 10000 tags, found 0"),
+        (
+            GATEWAY + DEVICE + GROUP.replace('"tags/press.csv"', '[{name = "A", adress = "B"}]'),
+            "did you mean 'address'?",
+        ),
+    ],
+)
+def test_a_wrong_plant_file_names_its_line_and_the_remedy(
+    tmp_path: Path, plant: str, says: str
+) -> None:
+    found = findings(tmp_path, plant)
+
+    assert any(says in finding for finding in found), found
+
+
+def test_a_missing_plant_file_says_what_belongs_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="The OT half of the configuration lives there"):
+        load_plant(tmp_path)
+
+
+def test_a_spreadsheet_with_semicolons_decimal_commas_and_a_bom_is_understood(
+    tmp_path: Path,
+) -> None:
+    csv = "\ufeffName;Address;Scale;Offset\r\nA;DB1.DBW0;0,5;-1,25\r\n;;;\r\n"
+
+    plant = load(tmp_path, GATEWAY + DEVICE + GROUP, csv)
+
+    row = plant.devices[0].groups[0].tags[0].row
+    assert (row.name, row.scale, row.offset) == ("A", 0.5, -1.25)
+
+
+def test_two_devices_may_not_publish_to_one_topic(tmp_path: Path) -> None:
+    other = (DEVICE + GROUP).replace("devices.press", "devices.twin")
+
+    found = findings(tmp_path, GATEWAY + DEVICE + GROUP + other)
+
+    assert found == [
+        (
+            "ot/tags/press.csv:2: devices.twin.groups.fast tag Temperature_C: topic "
+            "Acme/SiteA/Line1/Press/Temperature_C is already the topic of "
+            "devices.press.groups.fast tag Temperature_C (ot/tags/press.csv:2)"
+        )
+    ]

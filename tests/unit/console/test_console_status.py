@@ -1,0 +1,108 @@
+"""Goal: `tailrace status` says what each process does, never more than is known.
+
+Method: health files as the processes write them; supervisord is absent here (tests/process has it).
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common.clock import now_ns
+from common.health import STALE_S, Health, write_health
+from console.status import ProcessStatus, look, process_status
+
+QUEUE = {"last_sequence": 120, "depth": 20, "bytes": 4096, "capacity_bytes": 8192}
+
+
+def program(statename: str, *, up_s: int = 60, pid: int = 4242) -> dict[str, Any]:
+    """Return what supervisord says of one process."""
+    return {"statename": statename, "now": 1000, "start": 1000 - up_s, "pid": pid, "spawnerr": ""}
+
+
+def health(state: str = "running", pid: int = 4242) -> Health:
+    """Return what a process says of itself."""
+    return Health(process="normalizer", pid=pid, at_ns=now_ns(), state=state)
+
+
+def test_nothing_runs_where_nobody_ever_spoke(tmp_path: Path) -> None:
+    seen = look(tmp_path)
+
+    assert not seen.anything_runs
+    assert seen.processes == []
+
+
+def test_a_process_without_supervisord_is_shown_by_its_own_account(tmp_path: Path) -> None:
+    write_health(tmp_path, "normalizer", "running", {"queue": QUEUE, "gaps": 1})
+    told = {"target": "uns", "state": "away", "error": "no route", "acked_sequence": 100}
+    write_health(tmp_path, "uplink-uns", "waiting", told)
+
+    seen = look(tmp_path)
+
+    assert seen.anything_runs
+    assert not seen.supervised
+    assert [(each.name, each.state) for each in seen.processes] == [
+        ("normalizer", "running"),
+        ("uplink-uns", "waiting"),
+    ]
+    assert seen.queue is not None
+    assert (seen.queue.depth, seen.queue.gaps) == (20, 1)
+    (uplink,) = seen.uplinks
+    assert (uplink.behind, uplink.error, uplink.last_ack_age_s) == (20, "no route", None)
+    assert seen.sick == [], "a target that is away is nobody's fault here"
+
+
+def test_an_old_account_is_not_believed(tmp_path: Path) -> None:
+    write_health(tmp_path, "normalizer", "running", {"queue": QUEUE})
+    path = tmp_path / "health" / "normalizer.json"
+    at_ns = now_ns()
+    old = path.read_text().replace(path.read_text().split('"at_ns":')[1].split(",")[0], "1000")
+    path.write_text(old)
+
+    seen = look(tmp_path)
+
+    assert at_ns > 1000 + STALE_S * 1e9
+    assert not seen.anything_runs
+    assert seen.queue is None
+
+
+def test_an_account_in_another_shape_is_shown_as_far_as_it_goes(tmp_path: Path) -> None:
+    write_health(tmp_path, "collector-s7", "running", {"devices": {"press": {"state": 7}}})
+    write_health(tmp_path, "normalizer", "running", {"queue": {"depth": 3}})
+    write_health(tmp_path, "uplink-uns", "running", {"target": ["uns"]})
+
+    seen = look(tmp_path)
+
+    assert [each.state for each in seen.processes] == ["running"] * 3
+    assert seen.queue is not None
+    assert seen.queue.depth == 3
+
+
+@pytest.mark.parametrize(
+    ("told", "own", "speaks", "state"),
+    [
+        (program("RUNNING"), health("waiting"), True, "waiting"),
+        (program("RUNNING"), health(), False, "silent"),
+        (program("RUNNING"), None, False, "silent"),
+        (program("RUNNING", up_s=2), None, False, "starting"),
+        (program("RUNNING"), health(pid=1), True, "silent"),
+        (program("STARTING", up_s=0), health(), True, "starting"),
+        (program("BACKOFF", pid=0), health(), True, "failing"),
+        (program("FATAL", pid=0), None, False, "failing"),
+        (program("STOPPED", pid=0), None, False, "stopped"),
+    ],
+)
+def test_a_process_is_at_work_only_when_it_lives_and_says_so(
+    told: dict[str, Any], own: Health | None, *, speaks: bool, state: str
+) -> None:
+    seen = process_status("normalizer", told, own, speaks=speaks)
+
+    assert isinstance(seen, ProcessStatus)
+    assert seen.state == state
+
+
+def test_the_pid_of_a_process_that_runs_alone_is_its_own(tmp_path: Path) -> None:
+    write_health(tmp_path, "normalizer", "running", {})
+
+    assert [each.pid for each in look(tmp_path).processes] == [os.getpid()]
