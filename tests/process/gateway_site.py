@@ -89,6 +89,10 @@ class GatewaySite:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
+    def at_exit(self, undo: Callable[[], object]) -> None:
+        """Have something a test started undone with the rest."""
+        self._stack.callback(undo)
+
     def options(self) -> list[str]:
         folders = {"config": self.config_dir, "run": self.run_dir, "data": self.data_dir}
         return [part for name, path in folders.items() for part in (f"--{name}", str(path))]
