@@ -1,9 +1,6 @@
 """The OT half of the configuration, checked with the knowledge of every protocol."""
 
-import sys
 from pathlib import Path
-
-import msgspec
 
 from collectors.registry import PROTOCOLS, compiler_of
 from common.config import PLANT_FILE, suggestion
@@ -48,11 +45,3 @@ def _with_line(finding: Finding, plant: Plant) -> Finding:
     if finding.place != PLANT_FILE:
         return finding
     return Finding(plant.document.place(finding.where), finding.where, finding.message)
-
-
-def print_findings(findings: list[Finding], *, as_json: bool) -> None:
-    """Write one line per finding, or one JSON list of {place, where, message}."""
-    if as_json:
-        sys.stdout.write(msgspec.json.encode(findings).decode() + "\n")
-        return
-    sys.stdout.writelines(f"{finding}\n" for finding in findings)

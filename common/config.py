@@ -7,6 +7,7 @@ shows everything that must be changed.
 
 import difflib
 import re
+import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -160,3 +161,11 @@ def rejected_secret(path: Path) -> str | None:
     if mode & 0o077:
         return f"is readable by others (mode {mode & 0o777:o}); run: chmod 600 {path}"
     return None
+
+
+def print_findings(findings: list[Finding], *, as_json: bool) -> None:
+    """Write one line per finding, or one JSON list of {place, where, message}, to stdout."""
+    if as_json:
+        sys.stdout.write(msgspec.json.encode(findings).decode() + "\n")
+        return
+    sys.stdout.writelines(f"{finding}\n" for finding in findings)

@@ -4,6 +4,8 @@
   * ConfigError           a person must change a file; the process exits 78
   * SourceUnavailable     the device or its network is away; the runner waits and tries again
   * TargetUnavailable     the far side or its network is away; the drain waits and tries again
+    * TargetRefused       a person must act at the far side; knock rarely (uplink/contract.py)
+    * MessageBlamed       one of the messages in flight ended the connection (uplink/contract.py)
   * QueueUnusable         the queue cannot be opened or written; the process exits, is restarted
   * BlockDamaged          stored or received bytes are not what was written; skip, and book a gap
   * HandoffRefused        the other side of the handoff speaks another version; update both

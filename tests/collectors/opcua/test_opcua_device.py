@@ -213,7 +213,7 @@ async def test_a_bad_status_is_a_value_of_none_with_the_servers_code(
 async def test_every_type_arrives_as_its_column_says(plc: Plc, compiled: Compile) -> None:
     kinds = ua.VariantType
     cases: list[tuple[str, Any, str, Any]] = [
-        ("bool", ua.Variant(True, kinds.Boolean), "Boolean", True),  # noqa: FBT003
+        ("bool", ua.Variant(True, kinds.Boolean), "Boolean", True),  # noqa: FBT003 - its value
         ("sbyte", ua.Variant(-5, kinds.SByte), "SByte", -5),
         ("byte", ua.Variant(250, kinds.Byte), "Byte", 250),
         ("int16", ua.Variant(-32768, kinds.Int16), "Int16", -32768),

@@ -1,0 +1,136 @@
+"""Goal: what consumers of the profile `uns` read is what docs and README promise, byte for byte."""
+
+import json
+import math
+
+import pytest
+
+from common.records import Column, Gap, GapRecord, Plan, Quality, Record, ValueType
+from uplink.payloads.uns import GAP_INDEX, HISTORICAL_AGE_NS, UnsWording
+
+EDGE = "Acme/SiteA/_edge/sitea-line1"
+READ_AT_NS = 1_733_904_005_123_456_789
+PLAN = Plan(
+    "s7",
+    "press",
+    "process",
+    "Press_Machine",
+    250,
+    tuple(
+        Column(name, f"Acme/SiteA/L1/Press_Machine/{name}", "DB1.DBD0", "REAL", ValueType.FLOAT64)
+        for name in ("A", "B", "C")
+    ),
+)
+WORDING = UnsWording("sitea-line1", 17, EDGE)
+
+
+def record(**fields: object) -> Record:
+    return Record(**{"sequence": 4711, "plan": PLAN, "read_at_ns": READ_AT_NS, **fields})  # type: ignore[arg-type]
+
+
+def worded(each: Record, number: int = 0, age_ns: int = 0) -> dict[str, object]:
+    payload: dict[str, object] = json.loads(
+        WORDING.message(each, number, READ_AT_NS + age_ns).payload
+    )
+    return payload
+
+
+def test_a_good_sample_has_four_keys_and_nothing_else() -> None:
+    message = WORDING.message(record(values=[42.5, 1.0, 2.0]), 0, READ_AT_NS)
+
+    assert message.payload == (
+        b'{"timestamp_ms":1733904005123,"value":42.5,"quality":"Good","id":"sitea-line1:17:4711:0"}'
+    )
+    assert message.topic == "Acme/SiteA/L1/Press_Machine/A"
+    assert message.retain
+
+
+def test_the_identity_names_the_column_of_the_plan_not_the_place_in_the_record() -> None:
+    partial = record(values=[1.0, 2.0], indexes=[0, 2])
+
+    assert worded(partial, 1)["id"] == "sitea-line1:17:4711:2"
+    assert WORDING.message(partial, 1, READ_AT_NS).topic.endswith("/C")
+    assert WORDING.index(partial, 1) == 2
+
+
+def test_the_time_is_the_devices_own_where_it_gives_one() -> None:
+    each = record(values=[1.0, 2.0, 3.0], source_at_ns=[1_000_000_999, None, 0])
+
+    assert worded(each, 0)["timestamp_ms"] == 1_000
+    assert worded(each, 1)["timestamp_ms"] == READ_AT_NS // 1_000_000
+    assert worded(each, 2)["timestamp_ms"] == 0
+
+
+@pytest.mark.parametrize(
+    ("code", "word", "reason"),
+    [
+        (Quality.BAD_NO_COMMUNICATION, "Bad", "BadNoCommunication"),
+        (Quality.UNCERTAIN_LAST_USABLE_VALUE, "Uncertain", "UncertainLastUsableValue"),
+        (0x80AB0000, "Bad", "0x80AB0000"),
+    ],
+)
+def test_what_is_not_good_says_why(code: int, word: str, reason: str) -> None:
+    payload = worded(record(values=[None], indexes=[0], qualities=[code]))
+
+    assert (payload["value"], payload["quality"], payload["reason"]) == (None, word, reason)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("code", [Quality.GOOD, Quality.UNCERTAIN, Quality.BAD_SENSOR_FAILURE])
+def test_a_value_that_json_cannot_carry_is_null_and_bad(value: float, code: int) -> None:
+    payload = worded(record(values=[value], indexes=[0], qualities=[code]))
+
+    assert (payload["value"], payload["quality"]) == (None, "Bad")
+    known = code == Quality.BAD_SENSOR_FAILURE
+    assert payload["reason"] == ("BadSensorFailure" if known else "BadOutOfRange")
+
+
+@pytest.mark.parametrize(
+    ("value", "on_the_wire"),
+    [
+        (True, b'"value":true'),
+        (2**64 - 1, b'"value":18446744073709551615'),
+        (-(2**63), b'"value":-9223372036854775808'),
+        ("Öl", '"value":"Öl"'.encode()),
+        (b"\x00\xff", b'"value":"AP8="'),
+        (0.1, b'"value":0.1'),
+    ],
+)
+def test_every_type_has_its_json(value: object, on_the_wire: bytes) -> None:
+    message = WORDING.message(record(values=[value], indexes=[0]), 0, READ_AT_NS)
+
+    assert on_the_wire in message.payload
+
+
+def test_text_that_is_not_unicode_is_an_error_that_the_drain_expects() -> None:
+    with pytest.raises(ValueError, match="surrogates"):
+        WORDING.message(record(values=["\ud800"], indexes=[0]), 0, READ_AT_NS)
+
+
+def test_history_is_marked_by_the_age_of_the_reading() -> None:
+    each = record(values=[1.0], indexes=[0], source_at_ns=[0])
+
+    assert "hist" not in worded(each, age_ns=HISTORICAL_AGE_NS)
+    assert worded(each, age_ns=HISTORICAL_AGE_NS + 1)["hist"] is True
+    assert "hist" not in worded(each, age_ns=-HISTORICAL_AGE_NS), "a clock that was set back"
+
+
+def test_a_gap_says_what_is_missing_and_is_not_retained() -> None:
+    gap = Gap("press", "process", "queue-full", 1_000_000_000, 2_000_000_000, 7, 70)
+
+    message = WORDING.message(GapRecord(9, gap), 0, READ_AT_NS)
+
+    assert (message.topic, message.retain) == (f"{EDGE}/gap", False)
+    assert json.loads(message.payload) == {
+        "timestamp_ms": 2_000,
+        "device": "press",
+        "group": "process",
+        "cause": "queue-full",
+        "first_ms": 1_000,
+        "last_ms": 2_000,
+        "scans": 7,
+        "samples": 70,
+        "id": "sitea-line1:17:9:gap",
+    }
+    assert WORDING.messages_in(GapRecord(9, gap)) == 1
+    assert WORDING.index(GapRecord(9, gap), 0) == GAP_INDEX

@@ -1,0 +1,195 @@
+"""A broker of one's own over TLS 1.3 that does what a test tells it, and remembers what it got.
+
+It speaks just enough MQTT 5 to be wrong on purpose: reason codes, silence, limits, rudeness. What
+it is told to do is a function of what it received; what arrives is decoded by paho's decoder.
+"""
+
+import json
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Self
+
+from paho.mqtt import _packet
+from paho.mqtt.enums import MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from demo.pki import Pki
+
+IDLE_S = 0.2
+HANG_UP = b""
+"""As an answer: close the connection."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """One PUBLISH as it arrived."""
+
+    connection: int
+    """The first connection is 1."""
+    number: int
+    """Counted over all connections, from 1; status messages are not counted and have 0."""
+    packet_id: int
+    topic: str
+    payload: dict[str, Any]
+    retain: bool
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """(sequence, index) of the sample."""
+        _, _, sequence, index = self.payload["id"].split(":")
+        return int(sequence), int(index)
+
+
+Answers = Callable[[Published], list[bytes]]
+"""What to send for one PUBLISH."""
+
+
+def puback(packet_id: int, code: int = 0) -> bytes:
+    """Return a PUBACK; the short form when it is a success."""
+    body = packet_id.to_bytes(2, "big") + (bytes([code]) if code else b"")
+    return b"\x40" + bytes([len(body)]) + body
+
+
+def disconnect(code: int) -> bytes:
+    """Return a DISCONNECT with a reason."""
+    return b"\xe0\x02" + bytes([code, 0])
+
+
+def connack(code: int = 0, **limits: int | str) -> bytes:
+    """Return a CONNACK; `limits` are properties as paho names them."""
+    properties = Properties(PacketTypes.CONNACK)
+    for name, value in limits.items():
+        setattr(properties, name, value)
+    body = bytes([0, code]) + bytes(properties.pack())
+    return b"\x20" + bytes([len(body)]) + body
+
+
+def take(message: Published) -> list[bytes]:
+    """Acknowledge."""
+    return [puback(message.packet_id)]
+
+
+class ScriptedBroker:
+    """Listens on 127.0.0.1 and serves one connection at a time, in a thread of its own."""
+
+    def __init__(
+        self,
+        pki: Pki,
+        answers: Answers = take,
+        *,
+        welcome: Callable[[int], bytes | None] = lambda _connection: connack(),
+        idle: Callable[[], list[bytes]] | None = None,
+    ) -> None:
+        """`welcome` gives the CONNACK of the n-th connection, None for silence.
+
+        `idle` is asked what to send when nothing has come for IDLE_S.
+        """
+        self._idle = idle
+        self._answers = answers
+        self._welcome = welcome
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.minimum_version = ssl.TLSVersion.TLSv1_3
+        self._context.load_cert_chain(pki.server.cert_file, pki.server.key_file)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._connection: socket.socket | None = None
+        self._thread = threading.Thread(target=self._serve, name="scripted broker")
+        self.port = int(self._listener.getsockname()[1])
+        self.connects: list[bytes] = []
+        """Every CONNECT packet."""
+        self.messages: list[Published] = []
+        self.goodbyes = 0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        if self._connection is not None:
+            with suppress(OSError):  # Gone already.
+                self._connection.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+
+    @property
+    def samples(self) -> list[Published]:
+        """Every message that carries a sample, in order of arrival."""
+        return [each for each in list(self.messages) if each.number]
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                raw, _ = self._listener.accept()
+            except OSError:
+                return
+            try:
+                with self._context.wrap_socket(raw, server_side=True) as connection:
+                    self._connection = connection
+                    self._talk(connection)
+            except OSError:
+                raw.close()  # The client left in its own way; that is its right.
+
+    def _talk(self, connection: ssl.SSLSocket) -> None:
+        connection.settimeout(IDLE_S if self._idle else None)
+        while (packet := self._next(connection)) is not None:
+            head, body = packet
+            kind = head & 0xF0
+            if kind == 0x10:
+                self.connects.append(body)
+                welcome = self._welcome(len(self.connects))
+                if welcome is not None:
+                    connection.sendall(welcome)
+            elif kind == 0x30:
+                for answer in self._answers(self._remember(head, body)):
+                    if answer == HANG_UP:
+                        return
+                    connection.sendall(answer)
+            elif kind == 0xC0:
+                connection.sendall(b"\xd0\x00")
+            elif kind == 0xE0:
+                self.goodbyes += 1
+                return
+
+    def _next(self, connection: ssl.SSLSocket) -> tuple[int, bytes] | None:
+        while True:
+            try:
+                return _read_packet(connection)
+            except TimeoutError:
+                for answer in self._idle() if self._idle else []:
+                    connection.sendall(answer)
+
+    def _remember(self, head: int, body: bytes) -> Published:
+        read = _packet.decode_publish(head, body, MQTTProtocolVersion.MQTTv5)
+        payload = json.loads(read.payload)
+        number = len(self.samples) + 1 if "id" in payload else 0
+        message = Published(
+            len(self.connects), number, read.mid, read.topic.decode(), payload, bool(head & 1)
+        )
+        self.messages.append(message)
+        return message
+
+
+def _read_packet(connection: ssl.SSLSocket) -> tuple[int, bytes] | None:
+    """Return (first byte, body) of the next packet, None at the end of the connection."""
+    head = connection.recv(1)
+    if not head:
+        return None
+    length, shift = 0, 0
+    while True:
+        digit = connection.recv(1)[0]
+        length |= (digit & 0x7F) << shift
+        shift += 7
+        if not digit & 0x80:
+            break
+    body = b""
+    while len(body) < length:
+        part = connection.recv(length - len(body))
+        if not part:
+            return None
+        body += part
+    return head[0], body

@@ -1,0 +1,75 @@
+"""`python -m uplink TARGET`: drain the queue to one target. `--check`: only read it/cloud.toml."""
+
+import argparse
+import sys
+
+from common.log import get_log
+from common.places import Places, add_places, places_of
+from common.process import Stopping, StopRequested, hold_role, main
+from common.queue import Cursor
+from uplink.config import check_cloud, load_gateway, load_target
+from uplink.registry import target_builder_of, wording_builder_of
+from uplink.report import Report
+from uplink.runner import Uplink, stay_idle, wait_for_queue
+from uplink.status import edge_path, offline_message
+
+log = get_log(__name__)
+
+
+def drain_target(name: str, places: Places) -> None:
+    """Wire the parts of one target and drain until told to stop."""
+    process = f"uplink-{name}"
+    stopping = Stopping()
+    hold_role(places.run_dir, process)
+    gateway = load_gateway(places.config_dir)
+    settings = load_target(places.config_dir, name, gateway.id)
+    report = Report(places.run_dir, process, name)
+    if settings is None:
+        log.info("started, but it/cloud.toml has no such target; idle", target=name)
+        stay_idle(stopping, report)
+        return
+    edge = edge_path(gateway.root, gateway.id)
+    build_target = target_builder_of(settings.config.kind)
+    target = build_target(settings, lambda: offline_message(edge))
+    build_wording = wording_builder_of(settings.config.payload)
+    log.info("started", target=name, address=target.address)
+    try:
+        reader = wait_for_queue(places.queue_dir, stopping, report)
+    except StopRequested:
+        return
+    cursor = Cursor.open(places.queue_dir, name, epoch=reader.epoch)
+    Uplink(
+        target=target,
+        wording=build_wording(gateway.id, reader.epoch, edge),
+        reader=reader,
+        cursor=cursor,
+        edge=edge,
+        stopping=stopping,
+        report=report,
+    ).run()
+    cursor.close()
+    reader.close()
+
+
+def command() -> None:
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(
+        prog="python -m uplink", description="Drain the queue to one target of it/cloud.toml."
+    )
+    parser.add_argument("target", nargs="?", help="its name: [targets.NAME]")
+    parser.add_argument("--check", action="store_true", help="only say what is wrong with it/")
+    parser.add_argument("--json", action="store_true", help="with --check: findings as JSON")
+    add_places(parser)
+    arguments = parser.parse_args()
+    places, name = places_of(arguments), arguments.target
+    if arguments.check:
+        findings = check_cloud(places.config_dir)
+        print_findings(findings, as_json=arguments.json)
+        sys.exit(1 if findings else 0)
+    if name is None:
+        parser.error("name a target, or --check")
+    main(f"uplink-{name}", lambda: drain_target(name, places))
+
+
+if __name__ == "__main__":
+    command()

@@ -1,0 +1,75 @@
+"""When a certificate is valid, read from its PEM file without a cryptography library.
+
+X.509 (RFC 5280, 4.1) is DER: Certificate { tbsCertificate { [0] version, serialNumber, signature,
+issuer, validity { notBefore, notAfter }, … } }. Only the path to `validity` is walked.
+"""
+
+import re
+import ssl
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+_PEM = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+_SEQUENCE = 0x30
+_VERSION = 0xA0
+_UTC_TIME = 0x17
+_LONG_LENGTH = 0x80
+_BEFORE_VALIDITY = 3
+"""serialNumber, signature, issuer."""
+
+
+class Validity(NamedTuple):
+    """The span in which a certificate is valid, as UTC."""
+
+    not_before: datetime
+    not_after: datetime
+
+
+def validity_of(cert_file: Path) -> Validity:
+    """Return the validity of the first certificate in a PEM file.
+
+    Raises OSError, or ValueError when there is none in it that can be understood.
+    """
+    found = _PEM.search(cert_file.read_bytes().decode("ascii", errors="replace"))
+    if found is None:
+        raise ValueError("holds no PEM certificate (-----BEGIN CERTIFICATE-----)")
+    try:
+        return _validity(ssl.PEM_cert_to_DER_cert(found[0]))
+    except (IndexError, ValueError) as error:
+        raise ValueError("holds a certificate that cannot be understood") from error
+
+
+def _validity(der: bytes) -> Validity:
+    _, certificate, _ = _element(der, 0)
+    _, body, _ = _element(certificate, 0)
+    tag, _, after = _element(body, 0)
+    at = after if tag == _VERSION else 0
+    for _ in range(_BEFORE_VALIDITY):
+        _, _, at = _element(body, at)
+    tag, validity, _ = _element(body, at)
+    if tag != _SEQUENCE:
+        raise ValueError("no validity where it belongs")
+    first_tag, first, at = _element(validity, 0)
+    last_tag, last, _ = _element(validity, at)
+    return Validity(_time(first_tag, first), _time(last_tag, last))
+
+
+def _element(der: bytes, at: int) -> tuple[int, bytes, int]:
+    """Return tag, content and the place after the element at `at`."""
+    tag, length, start = der[at], der[at + 1], at + 2
+    if length & _LONG_LENGTH:
+        size = length & 0x7F
+        length = int.from_bytes(der[start : start + size], "big")
+        start += size
+    end = start + length
+    if end > len(der):
+        raise ValueError("ends too early")
+    return tag, der[start:end], end
+
+
+def _time(tag: int, text: bytes) -> datetime:
+    # UTCTime has two digits of the year; strptime's pivot (69) differs from RFC 5280's (50) only
+    # for certificates of 1950 to 1968, which do not exist.
+    form = "%y%m%d%H%M%SZ" if tag == _UTC_TIME else "%Y%m%d%H%M%SZ"
+    return datetime.strptime(text.decode("ascii"), form).replace(tzinfo=UTC)

@@ -1,0 +1,122 @@
+"""What a kind of target gives the drain, and what a payload profile gives it.
+
+Nothing here knows MQTT: a target publishes messages and says, later and in any order, what became
+of each. Who is responsible: the queue, until the far side has answered `Verdict.TAKEN`.
+"""
+
+import enum
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from common.errors import TargetUnavailable
+from common.records import GapRecord, Record
+
+
+class TargetRefused(TargetUnavailable):
+    """It answered, and will not take us until a person changes something. Knock rarely."""
+
+
+class MessageBlamed(TargetUnavailable):
+    """The far side cut the connection because of one of the messages in flight."""
+
+
+class Verdict(enum.Enum):
+    """What became of one message."""
+
+    TAKEN = "taken"
+    """The far side is responsible for it now."""
+    LATER = "later"
+    """Not now (a quota): pause, then publish it again, as often as it takes."""
+    RETRY = "retry"
+    """Failed without a reason that blames the message: publish it again a few times."""
+    NEVER = "never"
+    """The far side will never take it: set it aside."""
+
+
+class Answer(NamedTuple):
+    """What became of the message that was published under `ticket`."""
+
+    ticket: int
+    verdict: Verdict
+    reason: str
+    """Why it was not taken, for a person. Empty when it was."""
+
+
+class Message(NamedTuple):
+    """One message as the far side sees it."""
+
+    topic: str
+    payload: bytes
+    retain: bool
+
+
+class Connection(Protocol):
+    """One open connection to the far side. Used by one thread."""
+
+    @property
+    def room(self) -> int:
+        """How many more messages may be published before answers must come. Never negative."""
+        ...
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What this far side cannot do, each as a sentence for a person."""
+        ...
+
+    def rejection(self, message: Message) -> str | None:
+        """Return why the far side would never take it (its announced limits), None when it may."""
+        ...
+
+    def publish(self, message: Message) -> int:
+        """Hand over one message and return its ticket. Sent by the next `exchange`.
+
+        Only while `room` is above 0.
+        """
+        ...
+
+    def exchange(self, wait_s: float) -> list[Answer]:
+        """Send what was published, wait up to `wait_s` for answers and return them.
+
+        Raises TargetUnavailable when the connection is lost, or an answer is overdue: everything
+        without an answer must be published again on the next connection.
+        """
+        ...
+
+    def close(self) -> None:
+        """Say goodbye, so that the far side does not announce a death. Never raises."""
+        ...
+
+
+class Target(Protocol):
+    """One configured far side. Building it touches no network."""
+
+    @property
+    def address(self) -> str:
+        """`host:port`, for people."""
+        ...
+
+    def connect(self, waiting: Callable[[], None]) -> Connection:
+        """Open a connection; `waiting` is called several times a second and may raise to give up.
+
+        Raises TargetUnavailable (away: try again soon) or TargetRefused (a person must act).
+        """
+        ...
+
+
+class Wording(Protocol):
+    """A payload profile: records in, messages out. Pure."""
+
+    def messages_in(self, record: Record | GapRecord) -> int:
+        """How many messages the record becomes; may be 0."""
+        ...
+
+    def message(self, record: Record | GapRecord, number: int, at_ns: int) -> Message:
+        """Return message `number` (from 0) of the record, as published at `at_ns`.
+
+        Raises ValueError, TypeError or OverflowError when it cannot be worded: set it aside.
+        """
+        ...
+
+    def index(self, record: Record | GapRecord, number: int) -> int:
+        """Return the plan column of message `number`, as its identity carries it."""
+        ...

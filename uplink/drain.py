@@ -1,0 +1,227 @@
+"""What is in flight, what was answered, and how far everything is settled. No network, no clock.
+
+Promise
+    `position` is the highest sequence such that every message of it, and of every record before
+    it, was taken by the far side or is in `set_aside` up to that position. It never decreases.
+    No message is forgotten: each is waiting, in flight, refused for now, or settled.
+    After a disconnect exactly the messages in flight are published again, so that repeats per
+    disconnect never exceed the window.
+
+Order
+    Messages are handed out in sequence order. One that was refused for now is handed out again
+    only when nothing else is in flight, before anything new; by then a newer message of its topic
+    may have been taken, and `superseded` says so, so that it is not retained over the newer one.
+
+Limits
+    Memory: the records fed (the caller feeds only when `hungry`), and one entry per topic.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+from common.backoff import jittered_delays_s
+from uplink.contract import Verdict
+
+TRIES_MAX = 5
+"""Of one message that fails without a reason (MQTT 0x80, 0x83), before it is set aside."""
+PAUSE_FIRST_S = 0.5
+PAUSE_MOST_S = 60.0
+"""Between tries of messages that the far side does not take for now."""
+
+
+class Sequenced(Protocol):
+    """Anything with a position in the queue."""
+
+    @property
+    def sequence(self) -> int:
+        """Its position in the queue; larger than that of everything fed before."""
+        ...
+
+
+R = TypeVar("R", bound=Sequenced)
+
+
+class _Unsettled(Generic[R]):
+    """One record that was fed, until every message of it is settled."""
+
+    __slots__ = ("record", "remaining", "set_aside", "total")
+
+    def __init__(self, record: R, total: int) -> None:
+        self.record = record
+        self.total = total
+        self.remaining = total
+        self.set_aside: list[SetAside[R]] = []
+
+
+class Item(Generic[R]):
+    """One message of one record on its way."""
+
+    __slots__ = ("number", "payload", "record", "topic", "tries", "unsettled")
+
+    def __init__(self, unsettled: _Unsettled[R], number: int) -> None:
+        self.unsettled = unsettled
+        self.record = unsettled.record
+        self.number = number
+        self.tries = 0
+        self.topic = ""
+        self.payload = b""
+        """As last published; kept for the dead-letter store."""
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Where it belongs in the order."""
+        return self.record.sequence, self.number
+
+
+class SetAside(NamedTuple, Generic[R]):
+    """One message that the far side will never take, and why."""
+
+    item: Item[R]
+    reason: str
+
+
+class Settled(NamedTuple, Generic[R]):
+    """How far everything is settled, and what was set aside since the last time it was asked."""
+
+    position: int
+    set_aside: list[SetAside[R]]
+
+
+class Drain(Generic[R]):
+    """The accounting of one target, across connections."""
+
+    def __init__(self, position: int) -> None:
+        self.position = position
+        self.read_after = position
+        """The sequence after which the next record to feed stands."""
+        self.in_flight: dict[int, Item[R]] = {}
+        self._unsettled: deque[_Unsettled[R]] = deque()
+        self._fresh: deque[Iterator[Item[R]]] = deque()
+        self._again: deque[Item[R]] = deque()
+        self._refused: list[Item[R]] = []
+        self._resume_at_s = 0.0
+        self._pauses_s = jittered_delays_s(PAUSE_FIRST_S, PAUSE_MOST_S)
+        self._newest: dict[str, tuple[int, int]] = {}
+        self._settled_aside: list[SetAside[R]] = []
+        self._suspects = 0
+
+    @property
+    def hungry(self) -> bool:
+        """True when everything that was fed has been handed out at least once."""
+        return not self._fresh and not self._again and not self._refused
+
+    @property
+    def one_at_a_time(self) -> bool:
+        """True while one of the messages to repeat is suspected of breaking connections."""
+        return self._suspects > 0
+
+    def feed(self, records: Iterable[tuple[R, int]]) -> None:
+        """Take (record, number of messages) in sequence order."""
+        for record, total in records:
+            unsettled = _Unsettled(record, total)
+            self._unsettled.append(unsettled)
+            self._fresh.append(_items(unsettled))
+            self.read_after = record.sequence
+        self._advance()
+
+    def next(self, now_s: float) -> Item[R] | None:
+        """Return the message to publish now, None when there is none or a pause lasts.
+
+        The caller hands it back by `published`, `put_back` or `set_aside`.
+        """
+        if self._refused:
+            if self.in_flight or now_s < self._resume_at_s:
+                return None
+            self._again.extendleft(sorted(self._refused, key=_place, reverse=True))
+            self._refused = []
+        if self._again:
+            return self._again.popleft()
+        while self._fresh:
+            item = next(self._fresh[0], None)
+            if item is not None:
+                return item
+            self._fresh.popleft()
+        return None
+
+    def superseded(self, item: Item[R]) -> bool:
+        """True when a newer message of the item's topic was taken already."""
+        return self._newest.get(item.topic, (0, 0)) > item.place
+
+    def published(self, item: Item[R], ticket: int) -> None:
+        """Account for a message that is on its way under `ticket`."""
+        self.in_flight[ticket] = item
+
+    def set_aside(self, item: Item[R], reason: str) -> None:
+        """Settle a message that will never be taken."""
+        item.unsettled.set_aside.append(SetAside(item, reason))
+        self._settle(item)
+
+    def answered(self, ticket: int, verdict: Verdict, reason: str, now_s: float) -> Item[R] | None:
+        """Account for an answer. Return the message that it set aside, None otherwise.
+
+        Answers may come in any order; an unknown or repeated ticket changes nothing.
+        """
+        item = self.in_flight.pop(ticket, None)
+        if item is None:
+            return None
+        if verdict is Verdict.TAKEN:
+            if item.tries:  # It works again: the next pause is a short one.
+                self._pauses_s = jittered_delays_s(PAUSE_FIRST_S, PAUSE_MOST_S)
+            if not self.superseded(item):
+                self._newest[item.topic] = item.place
+            self._settle(item)
+            return None
+        item.tries += 1
+        if verdict is Verdict.NEVER or (verdict is Verdict.RETRY and item.tries >= TRIES_MAX):
+            self.set_aside(item, reason)
+            return item
+        if not self._refused:
+            self._resume_at_s = now_s + next(self._pauses_s)
+        self._refused.append(item)
+        return None
+
+    def disconnected(self, *, blamed: str = "") -> Item[R] | None:
+        """Take back everything in flight, to be published again in order.
+
+        `blamed` is the far side's reason when it cut the connection because of a message. Which
+        one, it does not say: they are then repeated one at a time, and the one that does it alone
+        is set aside and returned.
+        """
+        flying = sorted(self.in_flight.values(), key=_place)
+        self.in_flight.clear()
+        culprit = None
+        if blamed and len(flying) == 1:
+            culprit = flying.pop()
+            self.set_aside(culprit, blamed)
+        elif blamed:
+            self._suspects = max(self._suspects, len(flying))
+        self._again = deque(sorted((*flying, *self._refused, *self._again), key=_place))
+        self._refused = []
+        return culprit
+
+    def settled(self) -> Settled[R]:
+        """Return the position and what was set aside up to it, once each."""
+        aside, self._settled_aside = self._settled_aside, []
+        return Settled(self.position, aside)
+
+    def _settle(self, item: Item[R]) -> None:
+        item.unsettled.remaining -= 1
+        if self._suspects:
+            self._suspects -= 1
+        if not item.unsettled.remaining:
+            self._advance()
+
+    def _advance(self) -> None:
+        while self._unsettled and not self._unsettled[0].remaining:
+            done = self._unsettled.popleft()
+            self.position = done.record.sequence
+            self._settled_aside += done.set_aside
+
+
+def _items(unsettled: _Unsettled[R]) -> Iterator[Item[R]]:
+    return (Item(unsettled, number) for number in range(unsettled.total))
+
+
+def _place(item: Item[R]) -> tuple[int, int]:
+    return item.place

@@ -1,0 +1,123 @@
+"""The profile `uns`: one message per sample, on the tag's own topic, a flat JSON object.
+
+    {"timestamp_ms":1733904005123,"value":42.5,"quality":"Good","id":"sitea-line1:17:4711:3"}
+
+Keys
+    timestamp_ms  the device's own time of the value where it gives one, else the read time; UTC
+    value         number, text, true/false, base64 text for bytes; null when there is none
+    quality       Good, Uncertain, Bad (the severity of the OPC UA status code)
+    id            gateway:epoch:sequence:index; the same message, repeated, has the same id
+    reason        name of the status code; only when the quality is not Good
+    hist          true when the sample is history: it waited longer than HISTORICAL_AGE_S
+
+A gap, data known to be missing, goes to `<enterprise>/<site>/_edge/<gateway>/gap`, not retained:
+
+    {"timestamp_ms":…,"device":…,"group":…,"cause":…,"first_ms":…,"last_ms":…,"scans":…,
+     "samples":…,"id":"…:gap"}
+
+JSON has no NaN and no Infinity: such a value is sent as null, Bad, whatever its quality said.
+"""
+
+from math import isfinite
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from common.records import GapRecord, Quality, Record, Scalar, quality_name, quality_word
+from uplink.contract import Message
+
+GAP_INDEX = -1
+"""In the dead-letter store, where an index is a number; on the wire it is the word `gap`."""
+HISTORICAL_AGE_S = 10
+HISTORICAL_AGE_NS = HISTORICAL_AGE_S * 1_000_000_000
+"""By the gateway's clock since the reading; a device's wrong clock makes nothing historical."""
+_NS_PER_MS = 1_000_000
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """One value of one tag on the wire."""
+
+    timestamp_ms: int
+    value: Scalar
+    quality: str
+    id: str
+    reason: str | UnsetType = UNSET
+    hist: bool | UnsetType = UNSET
+
+
+class MissingData(msgspec.Struct, frozen=True):
+    """A gap on the wire."""
+
+    timestamp_ms: int
+    device: str
+    group: str
+    cause: str
+    first_ms: int
+    last_ms: int
+    scans: int
+    samples: int
+    """How many are missing; 0 means the number is not known."""
+    id: str
+
+
+class UnsWording:
+    """The profile for one gateway and one epoch of its queue."""
+
+    def __init__(self, gateway: str, epoch: int, edge: str) -> None:
+        self._identity = f"{gateway}:{epoch}:"
+        self._gap_topic = f"{edge}/gap"
+        self._encode = msgspec.json.Encoder().encode
+
+    def messages_in(self, record: Record | GapRecord) -> int:
+        """One per sample; a gap is one."""
+        return 1 if isinstance(record, GapRecord) else len(record.values)
+
+    def index(self, record: Record | GapRecord, number: int) -> int:
+        """Return the plan column, GAP_INDEX for a gap."""
+        if isinstance(record, GapRecord):
+            return GAP_INDEX
+        return record.indexes[number] if record.indexes is not None else number
+
+    def message(self, record: Record | GapRecord, number: int, at_ns: int) -> Message:
+        """Return message `number` of the record. Raises ValueError or OverflowError."""
+        if isinstance(record, GapRecord):
+            return self._gap(record)
+        index = record.indexes[number] if record.indexes is not None else number
+        source_ns = record.source_at_ns[number] if record.source_at_ns is not None else None
+        value = record.values[number]
+        code = record.qualities[number] if record.qualities is not None else Quality.GOOD
+        if type(value) is float and not isfinite(value):
+            value = None
+            code = code if code & Quality.BAD else Quality.BAD_OUT_OF_RANGE
+        word = quality_word(code)
+        sample = Sample(
+            (record.read_at_ns if source_ns is None else source_ns) // _NS_PER_MS,
+            value,
+            word,
+            f"{self._identity}{record.sequence}:{index}",
+            UNSET if word == "Good" else quality_name(code),
+            True if at_ns - record.read_at_ns > HISTORICAL_AGE_NS else UNSET,
+        )
+        # Retained even when historical: the drain is in order, so the last message of a topic is
+        # its newest value, and a tag that has not changed since the outage keeps the right one.
+        return Message(record.plan.columns[index].topic, self._encode(sample), retain=True)
+
+    def _gap(self, record: GapRecord) -> Message:
+        gap = record.gap
+        missing = MissingData(
+            timestamp_ms=gap.last_at_ns // _NS_PER_MS,
+            device=gap.device,
+            group=gap.group,
+            cause=gap.cause,
+            first_ms=gap.first_at_ns // _NS_PER_MS,
+            last_ms=gap.last_at_ns // _NS_PER_MS,
+            scans=gap.scans,
+            samples=gap.samples,
+            id=f"{self._identity}{record.sequence}:gap",
+        )
+        return Message(self._gap_topic, self._encode(missing), retain=False)
+
+
+def build_wording(gateway: str, epoch: int, edge: str) -> UnsWording:
+    """Return the profile `uns` for one gateway and one epoch of its queue."""
+    return UnsWording(gateway, epoch, edge)

@@ -1,0 +1,50 @@
+"""The closed tables of targets and payload profiles. A process imports only what it runs."""
+
+from importlib import import_module
+from typing import Protocol
+
+from uplink.config import TargetSettings
+from uplink.contract import Message, Target, Wording
+
+
+class BuildTarget(Protocol):
+    """`build_target` of a target's module."""
+
+    def __call__(self, settings: TargetSettings, last_words: "LastWords") -> Target:
+        """Return the far side. Touches no network."""
+        ...
+
+
+class LastWords(Protocol):
+    """Makes what the far side shall publish when we die without a goodbye."""
+
+    def __call__(self) -> Message:
+        """Return the message, with the time of now."""
+        ...
+
+
+class BuildWording(Protocol):
+    """`build_wording` of a payload profile's module."""
+
+    def __call__(self, gateway: str, epoch: int, edge: str) -> Wording:
+        """Return the profile for one gateway and one epoch of its queue."""
+        ...
+
+
+TARGETS = {"mqtt": "uplink.targets.mqtt"}
+"""`kind` in cloud.toml → module with build_target; the names are those of config.KINDS."""
+
+PAYLOADS = {"uns": "uplink.payloads.uns"}
+"""`payload` in cloud.toml → module with build_wording; the names are those of config.PAYLOADS."""
+
+
+def target_builder_of(kind: str) -> BuildTarget:
+    """Return the kind's `build_target`."""
+    build_target: BuildTarget = import_module(TARGETS[kind]).build_target
+    return build_target
+
+
+def wording_builder_of(payload: str) -> BuildWording:
+    """Return the profile's `build_wording`."""
+    build_wording: BuildWording = import_module(PAYLOADS[payload]).build_wording
+    return build_wording

@@ -1,0 +1,58 @@
+"""What an uplink says of itself once a second, in its health file."""
+
+from pathlib import Path
+from typing import Any
+
+from common.clock import monotonic_s
+from common.health import INTERVAL_S, write_health
+
+
+class Report:
+    """The account of one uplink; every field is what its name says, since the process started."""
+
+    def __init__(self, run_dir: Path, process: str, target: str) -> None:
+        self._run_dir = run_dir
+        self._process = process
+        self._due_at_s = 0.0
+        self.target = target
+        self.process_state = "waiting"
+        """`running`, `idle`, `waiting`, `stopping`."""
+        self.state = "away"
+        """Of the target: `online`, `away`, `refused`."""
+        self.error: str | None = None
+        self.notes: tuple[str, ...] = ()
+        self.acked_sequence = 0
+        self.last_ack_at_ns: int | None = None
+        self.published = 0
+        self.acked = 0
+        self.refused = 0
+        """Answers that were no; the same message may count more than once."""
+        self.set_aside = 0
+        """Messages in the dead-letter store now, or about to be."""
+        self.in_flight = 0
+
+    def detail(self) -> dict[str, Any]:
+        """Return the account as the health file carries it."""
+        return {
+            "target": self.target,
+            "state": self.state,
+            "error": self.error,
+            "notes": list(self.notes),
+            "acked_sequence": self.acked_sequence,
+            "last_ack_at_ns": self.last_ack_at_ns,
+            "published": self.published,
+            "acked": self.acked,
+            "refused": self.refused,
+            "set_aside": self.set_aside,
+            "in_flight": self.in_flight,
+        }
+
+    def write_when_due(self) -> None:
+        """Write the health file when a second has passed since the last time."""
+        if monotonic_s() >= self._due_at_s:
+            self.write()
+
+    def write(self) -> None:
+        """Write the health file now."""
+        self._due_at_s = monotonic_s() + INTERVAL_S
+        write_health(self._run_dir, self._process, self.process_state, self.detail())

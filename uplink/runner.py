@@ -1,0 +1,349 @@
+"""The life of one uplink: wait for the queue, connect, drain, wait out absences, leave in order.
+
+Invariant: the cursor covers a record only after the far side has taken, or this uplink has durably
+set aside, every message of it and of all before it. Killed at any instruction, the process starts
+again at the cursor: what was taken since is published again, with the same identity.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from common.backoff import jittered_delays_s
+from common.clock import monotonic_s, now_ns
+from common.errors import QueueUnusable, TargetUnavailable
+from common.log import get_log
+from common.process import Stopping, StopRequested
+from common.queue import Cursor, DeadLetter, QueueReader
+from common.queue.cursor import SET_ASIDE_MAX
+from common.records import GapRecord, Record
+from uplink.config import IN_FLIGHT_MAX
+from uplink.contract import (
+    Answer,
+    Connection,
+    Message,
+    MessageBlamed,
+    Target,
+    TargetRefused,
+    Verdict,
+    Wording,
+)
+from uplink.drain import Drain, Item
+from uplink.report import Report
+from uplink.status import STATUS_INTERVAL_S, offline_message, online_message
+
+RECORDS_MAX = 64
+"""Read from the queue at once; blocks come whole, so some may be more."""
+TURN_MAX = 2 * IN_FLIGHT_MAX
+"""Messages looked at before the network is served again."""
+QUEUE_POLL_S = 0.01
+"""Between looks at a queue that was drained: the largest part of the live latency."""
+ANSWER_WAIT_S = 0.1
+PAUSE_WAIT_S = 0.05
+PERSIST_INTERVAL_S = 0.1
+"""Between durable moves of the cursor; also the most that is published again after a kill."""
+REST_SLICE_S = 0.1
+RETRY_FIRST_S, RETRY_MOST_S = 0.5, 60.0
+REFUSED_FIRST_S, REFUSED_MOST_S = 5.0, 300.0
+"""A wrong password every half second looks like an attack and locks accounts."""
+STABLE_S = 60.0
+"""A connection that lasted so long ends the patience with refusals."""
+STATUS_HOLD_S = 600.0
+LEAVE_S = 2.0
+"""For the answers to what is in flight when told to stop; all of leaving stays below 5 s."""
+GOODBYE_S = 1.0
+QUEUE_WAIT_S = 0.25
+LOGGED_TOPICS_MAX = 20
+"""Topics named in the log when their messages are set aside; the store has them all."""
+
+log = get_log(__name__)
+
+
+def wait_for_queue(path: Path, stopping: Stopping, report: Report) -> QueueReader:
+    """Return the queue, however long the normalizer takes to create it. Raises StopRequested."""
+    told = ""
+    while not stopping.requested:
+        try:
+            return QueueReader.open(path)
+        except QueueUnusable as error:
+            report.error = str(error)
+        if report.error != told:
+            told = report.error
+            log.info("waiting for the queue", reason=told)
+        report.write_when_due()
+        time.sleep(QUEUE_WAIT_S)
+    raise StopRequested
+
+
+def stay_idle(stopping: Stopping, report: Report) -> None:
+    """Report until told to stop; for a target that the configuration does not have."""
+    report.process_state = "idle"
+    while not stopping.requested:
+        report.write_when_due()
+        time.sleep(REST_SLICE_S)
+
+
+class Uplink:
+    """One target's drain; owns the cursor and the connection."""
+
+    def __init__(
+        self,
+        *,
+        target: Target,
+        wording: Wording,
+        reader: QueueReader,
+        cursor: Cursor,
+        edge: str,
+        stopping: Stopping,
+        report: Report,
+    ) -> None:
+        self._target = target
+        self._wording = wording
+        self._reader = reader
+        self._cursor = cursor
+        self._edge = edge
+        self._stopping = stopping
+        self._report = report
+        self._drain: Drain[Record | GapRecord] = Drain(cursor.position)
+        self._persist_at_s = 0.0
+        self._own: set[int] = set()
+        """Tickets of our own status messages, which no record stands behind."""
+        self._status_at_s = 0.0
+        self._status_held_until_s = 0.0
+        self._told_away = ""
+        self._last_reason = ""
+        self._told_topics: set[str] = set()
+        self._retries_s = jittered_delays_s(RETRY_FIRST_S, RETRY_MOST_S)
+        self._refusals_s = jittered_delays_s(REFUSED_FIRST_S, REFUSED_MOST_S)
+        report.acked_sequence = cursor.position
+
+    def run(self) -> None:
+        """Drain until told to stop. An absent far side is not an error here."""
+        try:
+            while not self._stopping.requested:
+                self._serve_once()
+        except StopRequested:
+            pass
+        finally:
+            self._persist(at_once=True)
+
+    def _serve_once(self) -> None:
+        """Connect, serve until told to stop or until the connection ends, then rest."""
+        connected_at_s = None
+        try:
+            connection = self._target.connect(self._waiting)
+            connected_at_s = monotonic_s()
+            try:
+                self._welcome(connection)
+                while not self._stopping.requested:
+                    self._turn(connection)
+                self._leave(connection)
+            finally:
+                connection.close()
+        except TargetUnavailable as error:
+            if connected_at_s is not None and monotonic_s() - connected_at_s > STABLE_S:
+                self._refusals_s = jittered_delays_s(REFUSED_FIRST_S, REFUSED_MOST_S)
+            blamed = str(error) if isinstance(error, MessageBlamed) else ""
+            if blamed and self._own and not self._drain.in_flight:
+                self._hold_status(blamed)
+            if culprit := self._drain.disconnected(blamed=blamed):
+                self._note_set_aside(culprit, blamed)
+            self._own.clear()
+            self._persist(at_once=True)
+            self._rest(error)
+
+    def _turn(self, connection: Connection) -> None:
+        wait_s = self._fill(connection)
+        self._apply(connection.exchange(wait_s))
+        self._persist()
+        self._speak(connection)
+        self._report.in_flight = len(self._drain.in_flight)
+        self._report.write_when_due()
+
+    def _fill(self, connection: Connection) -> float:
+        """Publish what the window takes; return how long the exchange may wait."""
+        if self._report.set_aside > SET_ASIDE_MAX - TURN_MAX - IN_FLIGHT_MAX:
+            raise TargetRefused(
+                f"{self._report.set_aside} messages are set aside, the last one: "
+                f"{self._last_reason}; correct the broker's permissions or limits, then retry or "
+                "drop them"
+            )
+        now_s, at_ns = monotonic_s(), now_ns()
+        for _ in range(TURN_MAX):
+            alone = self._drain.one_at_a_time and (self._drain.in_flight or self._own)
+            if alone or not connection.room:
+                return ANSWER_WAIT_S
+            item = self._drain.next(now_s)
+            if item is not None:
+                self._publish(connection, item, at_ns)
+            elif not self._drain.hungry:
+                return PAUSE_WAIT_S
+            elif not self._read():
+                return QUEUE_POLL_S
+        return 0.0
+
+    def _read(self) -> bool:
+        """Feed the drain from the queue; return False when there is nothing new."""
+        after = self._drain.read_after
+        if self._reader.last_sequence() <= after:
+            return False
+        records = self._reader.read(after=after, records_max=RECORDS_MAX)
+        self._drain.feed((record, self._wording.messages_in(record)) for record in records)
+        return bool(records)
+
+    def _publish(self, connection: Connection, item: Item[Record | GapRecord], at_ns: int) -> None:
+        record = item.record
+        try:
+            message = self._wording.message(record, item.number, at_ns)
+        except (ValueError, TypeError, OverflowError) as error:
+            self._set_aside(item, f"cannot be worded: {error}")
+            return
+        item.topic, item.payload = message.topic, message.payload
+        rejection = connection.rejection(message)
+        if rejection is not None:
+            self._set_aside(item, rejection)
+            return
+        if message.retain and self._drain.superseded(item):
+            message = message._replace(retain=False)
+        self._drain.published(item, connection.publish(message))
+        self._report.published += 1
+
+    def _apply(self, answers: list[Answer]) -> None:
+        if not answers:
+            return
+        now_s = monotonic_s()
+        for ticket, verdict, reason in answers:
+            if ticket in self._own:
+                self._own.discard(ticket)
+                if verdict is not Verdict.TAKEN:
+                    self._hold_status(reason)
+                continue
+            if verdict is Verdict.TAKEN:
+                self._report.acked += 1
+            else:
+                self._report.refused += 1
+            aside = self._drain.answered(ticket, verdict, reason, now_s)
+            if aside is not None:
+                self._note_set_aside(aside, reason)
+        self._report.last_ack_at_ns = now_ns()
+        self._retries_s = jittered_delays_s(RETRY_FIRST_S, RETRY_MOST_S)
+
+    def _set_aside(self, item: Item[Record | GapRecord], reason: str) -> None:
+        self._drain.set_aside(item, reason)
+        self._note_set_aside(item, reason)
+
+    def _note_set_aside(self, item: Item[Record | GapRecord], reason: str) -> None:
+        self._report.set_aside += 1
+        self._last_reason = reason
+        self._tell_once(item.topic, reason)
+
+    def _tell_once(self, topic: str, reason: str) -> None:
+        if topic in self._told_topics or len(self._told_topics) >= LOGGED_TOPICS_MAX:
+            return
+        self._told_topics.add(topic)
+        log.warning(
+            "messages set aside", target=self._report.target, topic=topic or "-", reason=reason
+        )
+        if len(self._told_topics) == LOGGED_TOPICS_MAX:
+            log.warning("further topics are set aside without a line each; see the store")
+
+    def _persist(self, *, at_once: bool = False) -> None:
+        """Make the position and what was set aside durable, at most every PERSIST_INTERVAL_S."""
+        now_s = monotonic_s()
+        if not at_once and now_s < self._persist_at_s:
+            return
+        if self._drain.position <= self._cursor.position:
+            return
+        position, aside = self._drain.settled()
+        letters = [self._letter(each.item, each.reason) for each in aside]
+        self._cursor.advance(position, letters)
+        self._persist_at_s = monotonic_s() + PERSIST_INTERVAL_S
+        self._report.acked_sequence = position
+
+    def _letter(self, item: Item[Record | GapRecord], reason: str) -> DeadLetter:
+        index = self._wording.index(item.record, item.number)
+        return DeadLetter(item.record.sequence, index, item.topic, item.payload, reason, now_ns())
+
+    def _welcome(self, connection: Connection) -> None:
+        report = self._report
+        if self._told_away:
+            log.info("broker is back", target=report.target, address=self._target.address)
+        else:
+            log.info("connected", target=report.target, address=self._target.address)
+        self._told_away = ""
+        for note in connection.notes:
+            log.warning("broker is limited", target=report.target, note=note)
+        report.process_state, report.state, report.error = "running", "online", None
+        report.notes = connection.notes
+        report.set_aside = self._cursor.set_aside_count
+        self._status_at_s = self._status_held_until_s
+        self._speak(connection)
+        report.write()
+
+    def _speak(self, connection: Connection) -> None:
+        """Publish the gateway's status when it is due and the window has room."""
+        now_s = monotonic_s()
+        if now_s < self._status_at_s or self._own or not connection.room:
+            return
+        self._status_at_s = now_s + STATUS_INTERVAL_S
+        depth = max(0, self._reader.last_sequence() - self._drain.position)
+        message = online_message(
+            self._edge,
+            self._report.target,
+            "backfill" if depth > RECORDS_MAX else "live",
+            queue_depth=depth,
+            acked_sequence=self._drain.position,
+            set_aside=self._report.set_aside,
+        )
+        self._own.add(connection.publish(message))
+
+    def _hold_status(self, reason: str) -> None:
+        """Be silent for a while: a status that is refused must not stand in the data's way."""
+        self._status_held_until_s = self._status_at_s = monotonic_s() + STATUS_HOLD_S
+        self._tell_once(f"{self._edge}/status", reason)
+
+    def _leave(self, connection: Connection) -> None:
+        """Wait a little for the answers in flight, then say that we go."""
+        self._report.process_state = "stopping"
+        self._report.write()
+        self._exchange_until(connection, lambda: not self._drain.in_flight, LEAVE_S)
+        if connection.room and monotonic_s() >= self._status_held_until_s:
+            message: Message = offline_message(self._edge)
+            self._own = {connection.publish(message)}
+            self._exchange_until(connection, lambda: not self._own, GOODBYE_S)
+
+    def _exchange_until(
+        self, connection: Connection, done: Callable[[], bool], most_s: float
+    ) -> None:
+        until_s = monotonic_s() + most_s
+        while not done() and monotonic_s() < until_s:
+            self._apply(connection.exchange(ANSWER_WAIT_S))
+
+    def _waiting(self) -> None:
+        """Called while a connection is being opened."""
+        if self._stopping.requested:
+            raise StopRequested
+        self._report.write_when_due()
+
+    def _rest(self, error: TargetUnavailable) -> None:
+        """Tell the edge, then wait before the next try."""
+        refused = isinstance(error, TargetRefused)
+        delays_s: Iterator[float] = self._refusals_s if refused else self._retries_s
+        delay_s = next(delays_s)
+        report = self._report
+        report.process_state, report.state = "waiting", "refused" if refused else "away"
+        report.error, report.in_flight = str(error), 0
+        report.write()
+        if str(error) != self._told_away:
+            self._told_away = str(error)
+            log.warning(
+                "broker is away",
+                target=report.target,
+                state=report.state,
+                error=error,
+                next_try_s=round(delay_s, 1),
+            )
+        until_s = monotonic_s() + delay_s
+        while monotonic_s() < until_s and not self._stopping.requested:
+            time.sleep(min(REST_SLICE_S, delay_s))
+            report.write_when_due()

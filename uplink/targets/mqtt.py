@@ -1,0 +1,176 @@
+"""MQTT 5 over TLS 1.3: the modules named mqtt… are the only ones that know paho.
+
+One client object per connection, clean start, no session at the broker, no thread of paho's own
+and nothing queued inside it: it opens, pings and closes; the data packets are mqtt_packets'.
+What the broker announces in its CONNACK is obeyed: Receive Maximum, Maximum Packet Size, Maximum
+QoS, Retain Available, Server Keep Alive.
+"""
+
+import ssl
+import threading
+from collections.abc import Callable
+
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+
+from common.clock import monotonic_s
+from common.errors import TargetUnavailable
+from uplink.config import TargetSettings
+from uplink.contract import TargetRefused
+from uplink.registry import LastWords
+from uplink.targets.mqtt_connection import (
+    WAITING_SLICE_S,
+    Events,
+    MqttConnection,
+    RetainRefused,
+    new_properties,
+)
+from uplink.targets.mqtt_packets import INBOUND_BYTES_MAX
+from uplink.targets.mqtt_socket import GatheringContext, GatheringSocket
+from uplink.tls import configure, explained
+
+
+def build_target(settings: TargetSettings, last_words: LastWords) -> "MqttTarget":
+    """Return the far side of one [targets.NAME] with kind = "mqtt"."""
+    return MqttTarget(settings, last_words)
+
+
+class MqttTarget:
+    """One broker."""
+
+    def __init__(self, settings: TargetSettings, last_words: LastWords) -> None:
+        self._settings = settings
+        self._last_words = last_words
+        self._opening: _Opening | None = None
+        self._retain = True
+
+    @property
+    def address(self) -> str:
+        """`host:port`."""
+        return f"{self._settings.config.host}:{self._settings.config.port}"
+
+    def connect(self, waiting: Callable[[], None]) -> "MqttConnection":
+        """Open a connection. Raises TargetUnavailable or TargetRefused."""
+        context = GatheringContext(ssl.PROTOCOL_TLS_CLIENT)
+        configure(context, self._settings)
+        context.peer_name = self._settings.server_name
+        client, events = self._client(context)
+        tls_socket = self._open(client, context, waiting)
+        connection = MqttConnection(client, events, tls_socket, self._settings)
+        welcome = False
+        try:
+            connection.wait_for_welcome(waiting, retain=self._retain)
+            welcome = True
+        except RetainRefused as error:
+            self._retain = False
+            raise TargetUnavailable(str(error)) from error
+        finally:
+            if not welcome:
+                connection.drop()
+        return connection
+
+    def _client(self, context: GatheringContext) -> tuple[Client, Events]:
+        config = self._settings.config
+        client = Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=self._settings.client_id,
+            protocol=MQTTProtocolVersion.MQTTv5,
+            reconnect_on_failure=False,
+        )
+        client.tls_set_context(context)
+        client.connect_timeout = config.connect_timeout_s
+        if config.user:
+            client.username_pw_set(config.user, self._password())
+        will = self._last_words()
+        properties = new_properties(PacketTypes.WILLMESSAGE)
+        properties.PayloadFormatIndicator = 1
+        properties.ContentType = "application/json"
+        retain = will.retain and self._retain
+        client.will_set(will.topic, will.payload, qos=1, retain=retain, properties=properties)
+        events = Events()
+        client.on_connect = events.on_connect
+        client.on_disconnect = events.on_disconnect
+        # Set, so that paho leaves writing to us instead of writing inside each call.
+        client.on_socket_register_write = events.on_socket_register_write
+        return client, events
+
+    def _password(self) -> str | None:
+        file = self._settings.password_file
+        if file is None:
+            return None
+        try:
+            return file.read_text().rstrip("\r\n")
+        except (OSError, ValueError) as error:
+            raise TargetRefused(f"password_file {file} cannot be read: {error}") from error
+
+    def _open(
+        self, client: Client, context: GatheringContext, waiting: Callable[[], None]
+    ) -> GatheringSocket:
+        """Resolve, connect and shake hands in a thread of its own.
+
+        The system's name resolution cannot be interrupted, not even by a signal, and may take
+        half a minute; neither stopping nor the health file waits for it.
+        """
+        config = self._settings.config
+        # Three waits in a row, each bounded by the timeout: name, connection, handshake.
+        until_s = monotonic_s() + 3 * config.connect_timeout_s
+        if self._opening is not None:
+            # The last attempt may still hang in the resolver: never start a second one beside it.
+            self._await(self._opening, until_s, waiting)
+        self._opening = opening = _Opening(client, context, self._settings)
+        opening.start()
+        try:
+            self._await(opening, until_s, waiting)
+        finally:
+            opening.abandoned = not opening.done.is_set()
+        self._opening = None
+        if opening.error is not None:
+            raise explained(opening.error, self._settings) from opening.error
+        found = client.socket()
+        if not isinstance(found, GatheringSocket):
+            raise TargetUnavailable(f"{self.address} was lost as soon as it was reached")
+        return found
+
+    def _await(self, opening: "_Opening", until_s: float, waiting: Callable[[], None]) -> None:
+        while not opening.done.wait(WAITING_SLICE_S):
+            waiting()
+            if monotonic_s() > until_s:
+                raise TargetUnavailable(
+                    f"{self.address} could not be reached: the name server does not answer, or "
+                    "the network drops packets"
+                )
+
+
+class _Opening(threading.Thread):
+    """One attempt to open a connection; the client belongs to it until `done` is set."""
+
+    def __init__(self, client: Client, context: GatheringContext, settings: TargetSettings) -> None:
+        super().__init__(name="opening", daemon=True)
+        self._client = client
+        self._context = context
+        self._settings = settings
+        self.done = threading.Event()
+        self.abandoned = False
+        self.error: OSError | ValueError | None = None
+
+    def run(self) -> None:
+        config = self._settings.config
+        properties = new_properties(PacketTypes.CONNECT)
+        properties.SessionExpiryInterval = 0
+        properties.MaximumPacketSize = INBOUND_BYTES_MAX
+        try:
+            self._client.connect(
+                config.host,
+                config.port,
+                keepalive=config.keepalive_s,
+                clean_start=True,
+                properties=properties,
+            )
+        except (OSError, ValueError) as error:  # UnicodeError of a host name is a ValueError.
+            self.error = error
+        finally:
+            self.done.set()
+        opened = self._context.wrapped
+        if opened is not None and (self.abandoned or self.error is not None):
+            opened.close()

@@ -1,0 +1,141 @@
+"""A TLS socket that gathers what is written and sorts what is read.
+
+paho writes one TLS record per packet and reads three times per PUBACK. This socket is handed to
+paho by way of its SSL context (`SSLContext.sslsocket_class` is public), collects packets until
+`flush`, and gives paho only what `Inbound` keeps for it. Everything is non-blocking after the
+handshake; used by one thread.
+"""
+
+import socket
+import ssl
+from typing import Any
+
+from uplink.targets.mqtt_packets import Acknowledgement, Inbound, ProtocolFault
+
+OUTGOING_BYTES_MAX = 256 * 1024
+"""Gathered before a flush is due; one packet more may exceed it."""
+READ_BYTES = 16 * 1024
+"""One TLS record, RFC 8446, 5.1."""
+READS_MAX = 256
+"""Per turn, so that a broker that never stops talking cannot hold us."""
+
+
+class GatheringSocket(ssl.SSLSocket):
+    """One connection; `prepare` makes it ready after the handshake began."""
+
+    _outgoing: bytearray
+    _inbound: Inbound
+    ended: bool
+    """True when the broker closed the connection."""
+    failure: OSError | ProtocolFault | None
+    """What reading or writing failed with. Reading is the better witness: a TLS alert or a
+    DISCONNECT may wait there when a write fails."""
+    direct: bool
+    """True: `send` goes to the wire at once. For the last packet, which paho follows by close."""
+
+    def prepare(self) -> None:
+        """Begin with empty buffers, and without Nagle: an acknowledgement must not wait."""
+        self._outgoing = bytearray()
+        self._inbound = Inbound()
+        self.ended = False
+        self.failure = None
+        self.direct = False
+        self.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    @property
+    def unsent(self) -> int:
+        """Bytes gathered and not yet taken by the operating system."""
+        return len(self._outgoing)
+
+    @property
+    def for_paho(self) -> bool:
+        """True when paho has something to read, or an end to notice."""
+        return bool(self._inbound.for_paho) or self.ended
+
+    def gather(self, packet: bytes) -> None:
+        """Add a whole packet to what the next flush sends."""
+        self._outgoing += packet
+
+    def flush(self) -> bool:
+        """Send as much as the operating system takes now; return True when nothing is left.
+
+        A lost connection is kept in `failure`.
+        """
+        while self._outgoing and self.failure is None:
+            try:
+                # The buffer only grows between attempts, as OpenSSL demands of a repeated write.
+                sent = super().send(self._outgoing)
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError):
+                return False
+            except OSError as error:
+                self.failure = error
+                break
+            del self._outgoing[:sent]
+        return True
+
+    def acknowledgements(self) -> list[Acknowledgement]:
+        """Read everything that has arrived and return the PUBACKs in it.
+
+        A lost connection, or one that must be dropped, is kept in `failure`.
+        """
+        found: list[Acknowledgement] = []
+        for _ in range(READS_MAX):
+            try:
+                data = super().recv(READ_BYTES)
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError):
+                break
+            except OSError as error:
+                self.failure = error
+                return found
+            if not data:
+                self.ended = True
+                return found
+            try:
+                found += self._inbound.feed(data)
+            except ProtocolFault as fault:
+                self.failure = fault
+                return found
+        # Without it, a broker that writes its acknowledgements one by one under Nagle waits 40 ms
+        # for our delayed ACK between them. The kernel forgets the option after a while.
+        self.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        return found
+
+    def send(self, data: Any, flags: int = 0) -> int:  # noqa: ARG002 - socket's signature
+        """Gather; what paho writes is always one whole packet, or the rest of one."""
+        if self.direct:
+            return super().send(data)
+        if len(self._outgoing) > OUTGOING_BYTES_MAX:
+            raise ssl.SSLWantWriteError
+        self._outgoing += data
+        return len(data)
+
+    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:  # noqa: ARG002 - socket's signature
+        """Return what `Inbound` kept for paho; b"" at the end of the connection."""
+        kept = self._inbound.for_paho
+        if not kept:
+            if self.ended:
+                return b""
+            raise ssl.SSLWantReadError
+        data = bytes(kept[:buflen])
+        del kept[:buflen]
+        return data
+
+
+class GatheringContext(ssl.SSLContext):
+    """A client context whose sockets gather, and that verifies one given name."""
+
+    sslsocket_class = GatheringSocket
+    peer_name: str
+    """The name to verify; paho would pass the host that it connects to."""
+    wrapped: GatheringSocket | None = None
+    """The last socket made; paho leaves it open when the handshake fails."""
+
+    def wrap_socket(self, sock: socket.socket, *args: Any, **options: Any) -> GatheringSocket:
+        """Wrap for `peer_name`, whatever name the caller passes."""
+        options["server_hostname"] = self.peer_name
+        wrapped = super().wrap_socket(sock, *args, **options)
+        if not isinstance(wrapped, GatheringSocket):
+            raise TypeError("the context was given another socket class")
+        self.wrapped = wrapped
+        wrapped.prepare()
+        return wrapped

@@ -1,0 +1,171 @@
+"""TLS toward the far side: 1.3 or nothing, the peer's name checked, failures told as sentences.
+
+`explained` is the one place that turns what ssl and the operating system raise into what an IT
+engineer can act on. In TLS 1.3 the far side judges our certificate after our handshake is done,
+so its refusal comes with the first read; pass such errors here as well.
+"""
+
+import socket
+import ssl
+
+from common.errors import TargetUnavailable
+from uplink.config import TargetSettings
+from uplink.contract import TargetRefused
+
+_HANDSHAKE_TIMEOUT_S = 5.0
+
+# OpenSSL's X509_V_ERR_…, x509_vfy.h
+_NOT_YET_VALID = 9
+_EXPIRED = 10
+_SELF_SIGNED = (18, 19)
+_UNKNOWN_ISSUER = (2, 20, 21)
+_NAME_MISMATCH = (62, 64)
+
+_ALERTS = {
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": (
+        "the broker requires a client certificate and got none; set cert_file and key_file"
+    ),
+    "TLSV1_ALERT_UNKNOWN_CA": (
+        "the broker does not know the authority that signed our certificate (cert_file); "
+        "have it signed by one that the broker trusts"
+    ),
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": (
+        "the broker says that our certificate (cert_file) has expired; renew it"
+    ),
+    "SSLV3_ALERT_CERTIFICATE_REVOKED": (
+        "the broker says that our certificate (cert_file) was revoked; get another"
+    ),
+    "SSLV3_ALERT_BAD_CERTIFICATE": "the broker cannot use our certificate (cert_file)",
+    "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": "the broker cannot use our certificate (cert_file)",
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "the broker does not accept our certificate (cert_file)",
+    "TLSV1_ALERT_ACCESS_DENIED": "the broker knows our certificate (cert_file) but denies access",
+    "TLSV1_ALERT_DECRYPT_ERROR": "the broker cannot verify our signature; does key_file fit?",
+    "TLSV1_UNRECOGNIZED_NAME": "the broker serves no such name; check host and server_name",
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": (
+        "the broker found no cipher in common, or wants a client certificate; see its TLS settings"
+    ),
+}
+_OLD_TLS = (
+    "TLSV1_ALERT_PROTOCOL_VERSION",
+    "UNSUPPORTED_PROTOCOL",
+    "NO_PROTOCOLS_AVAILABLE",
+    "VERSION_TOO_LOW",
+)
+_NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "UNEXPECTED_MESSAGE")
+
+
+def configure(context: ssl.SSLContext, settings: TargetSettings) -> None:
+    """Load authorities, certificate and key into a fresh PROTOCOL_TLS_CLIENT context.
+
+    Read anew for each connection, so that a renewed certificate is taken up by reconnecting.
+    Raises TargetRefused when a file cannot be used.
+    """
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.check_hostname = True
+    context.verify_mode = ssl.CERT_REQUIRED
+    try:
+        if settings.ca_file is None:
+            context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+        else:
+            context.load_verify_locations(settings.ca_file)
+        if settings.cert_file is not None:
+            context.load_cert_chain(settings.cert_file, settings.key_file, password="")
+    except OSError as error:  # ssl.SSLError is one.
+        raise TargetRefused(
+            f"the TLS files of target {settings.name} cannot be used ({error}); "
+            "run: python -m uplink --check"
+        ) from error
+
+
+def explained(error: OSError | ValueError, settings: TargetSettings) -> TargetUnavailable:
+    """Return the error as a sentence; TargetRefused when waiting alone will not cure it."""
+    config = settings.config
+    place = f"{config.host}:{config.port}"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return TargetRefused(f"{place}: {_unverified(error, settings)}")
+    if isinstance(error, ssl.SSLError):
+        return _from_tls(error, place)
+    if isinstance(error, OSError):
+        return TargetUnavailable(_from_network(error, settings, place))
+    return TargetRefused(f"{config.host!r} is not a host name that can be looked up ({error})")
+
+
+def _from_network(error: OSError, settings: TargetSettings, place: str) -> str:
+    config = settings.config
+    if isinstance(error, socket.gaierror):
+        return (
+            f"the name {config.host} cannot be resolved ({error.strerror}); "
+            "check host, and the gateway's name server"
+        )
+    if isinstance(error, ConnectionRefusedError):
+        return (
+            f"{place} refused the connection: nothing listens there; is the broker up, "
+            "are host and port right?"
+        )
+    if isinstance(error, TimeoutError) and "handshake" in str(error):
+        return f"{place} took the connection but never answered over TLS"
+    if isinstance(error, TimeoutError):
+        return (
+            f"{place} does not answer (within {config.connect_timeout_s:g} s); check the network "
+            "and the firewalls on the way"
+        )
+    if isinstance(error, ConnectionError):
+        return f"{place} cut the connection ({error.strerror or error})"
+    return f"{place} cannot be reached: {error.strerror or error}"
+
+
+def _from_tls(error: ssl.SSLError, place: str) -> TargetUnavailable:
+    reason = error.reason or ""
+    if reason in _ALERTS:
+        return TargetRefused(f"{place}: {_ALERTS[reason]}")
+    if reason in _OLD_TLS:
+        return TargetRefused(
+            f"{place} speaks only TLS 1.2 or older; Tailrace needs TLS 1.3: enable it in the broker"
+        )
+    if reason in _NO_TLS:
+        return TargetRefused(
+            f"{place} does not speak TLS on this port; the broker's TLS port is usually 8883 "
+            "(or a proxy answered instead)"
+        )
+    if isinstance(error, ssl.SSLEOFError):
+        return TargetUnavailable(f"{place} cut the connection during or after the TLS handshake")
+    return TargetUnavailable(f"{place}: TLS failed ({reason or error})")
+
+
+def _unverified(error: ssl.SSLCertVerificationError, settings: TargetSettings) -> str:
+    code = error.verify_code
+    trusted = settings.ca_file or "the operating system's authorities"
+    if code in _NAME_MISMATCH:
+        names = ", ".join(_names_presented(settings)) or "no name that could be read"
+        return (
+            f"the broker's certificate is not for {settings.server_name}, it is for {names}; "
+            "correct host, or set server_name"
+        )
+    if code == _EXPIRED:
+        return "the broker's certificate has expired; have it renewed (or this clock is wrong)"
+    if code == _NOT_YET_VALID:
+        return "the broker's certificate is not valid yet; is this gateway's clock right?"
+    if code in _SELF_SIGNED or code in _UNKNOWN_ISSUER:
+        return (
+            f"the broker's certificate is not signed by an authority in {trusted}; "
+            "set ca_file to the broker's authority"
+        )
+    return f"the broker's certificate is not accepted: {error.verify_message}"
+
+
+def _names_presented(settings: TargetSettings) -> list[str]:
+    """Return the names in the broker's certificate: one more handshake, everything else checked."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    address = (settings.config.host, settings.config.port)
+    try:
+        configure(context, settings)
+        context.check_hostname = False  # Its name is the question; its signature is still checked.
+        with (
+            socket.create_connection(address, timeout=_HANDSHAKE_TIMEOUT_S) as connection,
+            context.wrap_socket(connection, server_hostname=settings.server_name) as wrapped,
+        ):
+            certificate = wrapped.getpeercert() or {}
+    except (OSError, ValueError, TargetUnavailable):
+        return []
+    names = certificate.get("subjectAltName", ())
+    return [str(entry[1]) for entry in names]
