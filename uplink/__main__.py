@@ -3,6 +3,7 @@
 import argparse
 import sys
 
+from common.config import print_findings
 from common.log import get_log
 from common.places import Places, add_places, places_of
 from common.process import Stopping, StopRequested, hold_role, main
