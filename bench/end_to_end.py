@@ -19,8 +19,8 @@ from paho.mqtt import client as mqtt
 
 from common.clock import now_ns
 from common.health import read_health
-from demo.broker import EmbeddedBroker, MosquittoBroker, find_mosquitto
-from demo.children import Child, ChildFailed
+from demo.broker import EmbeddedBroker, MosquittoBroker, NotInstalled
+from demo.children import Child
 from demo.pki import make_pki
 
 WARM_UP_S, MEASURED_S = 5.0, 20.0
@@ -92,9 +92,8 @@ def measure(load: tuple[int, int, int]) -> None:
     folder = Path(tempfile.mkdtemp(prefix="tailrace-bench-"))
     pki = make_pki(folder / "pki", gateway_id="bench")
     try:
-        find_mosquitto()
         broker: Child = MosquittoBroker(folder / "broker", pki)
-    except ChildFailed:
+    except NotInstalled:
         broker = EmbeddedBroker(folder / "broker", pki)
     plc = Child("plc", [sys.executable, "-m", "bench.plc"], folder / "plc.log")
     folders = {name: folder / name for name in ("config", "run", "data")}

@@ -67,13 +67,21 @@ def _commands(site: Site) -> str:
     """Return what to paste into another terminal, on lines that no table breaks."""
 
     def pasted(verb: str, *places: str) -> str:
-        return " ".join(["tailrace", verb, *site.options(*places)])
+        return " ".join([_tailrace(), verb, *site.options(*places)])
 
     return (
         f"what runs:       {pasted('status', 'config', 'run', 'data')}\n"
         f"live values:     {pasted('tap', 'data')}\n"
-        "cut the WAN:     tailrace demo --outage 20"
+        f"cut the WAN:     {_tailrace()} demo --outage 20"
     )
+
+
+def _tailrace() -> str:
+    """Return how this shell calls the command: by its name, or by its path when it is not found."""
+    beside = Path(sys.executable).with_name("tailrace")
+    if shutil.which("tailrace") or not beside.exists():
+        return "tailrace"
+    return os.path.relpath(beside) if beside.is_relative_to(Path.cwd()) else str(beside)
 
 
 def _folder(keep: Path | None) -> Path:

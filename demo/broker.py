@@ -118,7 +118,7 @@ class MosquittoBroker(Child):
         acl: str = "",
         settings: Sequence[str] = (),
     ) -> None:
-        """Configure it in `folder`. Raises ChildFailed when mosquitto is not installed.
+        """Configure it in `folder`. Raises NotInstalled when there is no mosquitto.
 
         `acl` is the text of an ACL file; the user is the common name of the client's certificate.
         `settings` are further lines of mosquitto.conf, `max_packet_size 2000`.
@@ -144,10 +144,17 @@ class MosquittoBroker(Child):
         super().__init__("mosquitto", command, folder / "mosquitto.log", port=port)
 
 
+class NotInstalled(ChildFailed):
+    """A program that comes with no Python package is missing; the text says how to get it."""
+
+
 def find_mosquitto() -> str:
-    """Return the path of mosquitto, which Debian keeps outside of a user's PATH."""
+    """Return the path of mosquitto, which Debian keeps outside of a user's PATH.
+
+    Raises NotInstalled.
+    """
     places = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
     found = shutil.which("mosquitto", path=places)
     if found is None:
-        raise ChildFailed("mosquitto is not installed; on Debian: apt-get install mosquitto")
+        raise NotInstalled("mosquitto is not installed; on Debian: apt-get install mosquitto")
     return found

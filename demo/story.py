@@ -51,8 +51,10 @@ class Story:
         self._wait(self._every_device_speaks, FIRST_VALUES_TIMEOUT_S, self._silence)
         first_at_s = self._site.watcher.seen().first_at_s or self._started_at_s
         waited_s = first_at_s - self._started_at_s
+        self._show()
         self._screen.say(
-            f"{stamp(waited_s)}  was the first value, counted from starting the gateway's processes"
+            f"{self._stamp()}  every machine speaks; the first value came {waited_s:.1f} s after "
+            "the gateway's processes were started"
         )
         if outage_s:
             self._live_for(BEFORE_OUTAGE_S)
@@ -64,6 +66,8 @@ class Story:
         self._show()
         if not self._every_device_speaks():
             raise DemoFailed(self._silence())
+        protocols = ", ".join(sorted(self._devices))
+        self._screen.say(f"{self._stamp()}  values flowed from every machine: {protocols}")
 
     def _every_device_speaks(self) -> bool:
         return not self._silent_devices()

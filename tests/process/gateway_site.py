@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import msgspec
+import pytest
 from paho.mqtt import client as mqtt
 from supervisor.xmlrpc import SupervisorTransport
 
@@ -24,7 +25,7 @@ from common.health import read_health
 from common.queue import QueueReader
 from common.records import GapRecord
 from demo.broker import EmbeddedBroker, MosquittoBroker
-from demo.children import Child
+from demo.children import Child, free_port
 from demo.configuration import GATEWAY_ID, SITE, Ports, write_configuration
 from demo.pki import Pki, make_pki
 
@@ -32,10 +33,14 @@ MACHINES = {"meter": "modbus", "press": "s7", "robot": "opcua"}
 PROGRAMS = ("collector-modbus", "collector-s7", "collector-opcua", "normalizer", "uplink-uns")
 
 
-def wait_until(condition: Callable[[], object], timeout_s: float, what: str) -> None:
+def wait_until(
+    condition: Callable[[], object], timeout_s: float, what: str | Callable[[], str]
+) -> None:
     until_s = time.monotonic() + timeout_s
     while not condition():
-        assert time.monotonic() < until_s, f"not within {timeout_s:g} s: {what}"
+        if time.monotonic() > until_s:
+            text = what if isinstance(what, str) else what()
+            pytest.fail(f"not within {timeout_s:g} s: {text}")
         time.sleep(0.05)
 
 
@@ -75,8 +80,9 @@ class GatewaySite:
             self.pki = make_pki(self.folder / "pki", gateway_id=GATEWAY_ID)
             self.broker = stack.enter_context(self._make_broker(self.pki))
             self.ports = {name: machine.wait_for_port() for name, machine in machines.items()}
+            self.wan = stack.enter_context(self._make_wan())
             write_configuration(
-                self.config_dir, Ports(**self.ports, broker=self.broker.port), self.pki
+                self.config_dir, Ports(**self.ports, broker=self.wan.port), self.pki
             )
             command = [sys.executable, "-m", "console", "run", *self.options()]
             self.gateway = Child("gateway", command, self.logs_dir / "gateway.log")
@@ -107,6 +113,27 @@ class GatewaySite:
             return EmbeddedBroker(self.folder / "broker", pki)
         acl = f"user {GATEWAY_ID}\ntopic write {SITE}/#\ntopic read {SITE}/#\n"
         return MosquittoBroker(self.folder / "broker", pki, acl=acl)
+
+    def _make_wan(self) -> Child:
+        port = free_port()
+        route = ["--port", str(port), "--to", str(self.broker.port)]
+        command = [sys.executable, "-m", "demo.wan", *route]
+        return Child("wan", command, self.logs_dir / "wan.log", port=port)
+
+    def kill_the_broker(self) -> None:
+        """End it without last words: every connection and all that it remembers is gone."""
+        self.broker.kill()
+        self.wan.stop()
+
+    def start_the_broker(self) -> None:
+        """Start it anew. The auditor subscribes before the gateway finds its way.
+
+        A broker that was killed knows no subscribers: what the gateway published first would be
+        acknowledged and forgotten, and the auditor would blame the gateway.
+        """
+        self.broker.start()
+        wait_until(self._subscribed.is_set, 20, "the auditor is subscribed again")
+        self.wan.start()
 
     def _subscribe(self, stack: ExitStack) -> None:
         context = ssl.create_default_context(cafile=self.pki.ca_file)
@@ -179,7 +206,9 @@ class GatewaySite:
 
     def start_gateway(self) -> None:
         self.gateway.start()
-        wait_until(lambda: self.topics_alive() == 3, 30, f"values of three devices\n{self.tail()}")
+        wait_until(
+            lambda: self.topics_alive() == 3, 30, lambda: f"values of three devices\n{self.tail()}"
+        )
 
     def topics_alive(self) -> int:
         """How many of the three machines have had a value arrive."""

@@ -35,7 +35,7 @@ def only_tls_1_2(site: GatewaySite) -> None:
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(site.pki.server.cert_file, site.pki.server.key_file)
     listener = socket.create_server(("127.0.0.1", 0))
-    rewrite(site, f"port = {site.broker.port}", f"port = {listener.getsockname()[1]}")
+    rewrite(site, f"port = {site.wan.port}", f"port = {listener.getsockname()[1]}")
 
     def refuse_all() -> None:
         while True:
@@ -77,7 +77,7 @@ def test_an_untrusted_broker_is_refused_in_words_and_the_queue_keeps_growing(
         wait_until(
             lambda: says in (site.health("uplink-uns").get("error") or ""),
             30,
-            f"the uplink says {says}, not: {site.health('uplink-uns')}",
+            lambda: f"the uplink says {says}, not: {site.health('uplink-uns')}",
         )
         before = site.audit.last_sequence
         wait_until(lambda: site.audit.last_sequence > before + 20, 30, "the queue grows")
