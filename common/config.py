@@ -129,7 +129,7 @@ def build(
         try:
             values[name] = msgspec.convert(table[name], each.type)
         except msgspec.ValidationError as error:
-            text = f"{readable(error)}, found {table[name]!r}"
+            text = f"{readable(error)}, found {_shown(name, table[name])}"
             findings.append(document.finding(f"{where}.{name}", text))
     if len(findings) > before:
         return None
@@ -138,6 +138,13 @@ def build(
     except msgspec.ValidationError as error:
         findings.append(document.finding(where, readable(error)))
         return None
+
+
+def _shown(key: str, value: object) -> str:
+    """Return a rejected value for a person, without any secret that was put in its place."""
+    if "password" in key or key.endswith("_file"):
+        return "a value that is not shown: it may be a secret"
+    return re.sub(r"//[^/@\s]*@", "//…@", repr(value))
 
 
 def readable(error: msgspec.ValidationError) -> str:

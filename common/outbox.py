@@ -16,8 +16,7 @@ In the file, little-endian
     `head` and `tail` count bytes since the ring began; the place in the ring is modulo capacity.
 
 Limits
-    One process at a time (it holds its role's lock). 1,024 groups, those of past configurations
-    included; then all counts begin again. A scan larger than a quarter of
+    One process at a time (it holds its role's lock). 1,024 groups. A scan larger than a quarter of
     the ring is dropped and counted. Not made for power loss: msync is never called.
 """
 
@@ -30,14 +29,16 @@ from collections import deque
 from pathlib import Path
 from typing import NamedTuple
 
-from common.clock import now_ns
-from common.errors import BlockDamaged
+from common.clock import new_epoch
+from common.errors import BlockDamaged, TailraceError
 from common.log import get_log
 from common.records import Plan, fingerprint_of
 
 CAPACITY_BYTES = 16 * 1024 * 1024
 """About an hour of 10 groups of 100 tags at 1 s without a normalizer."""
 GROUPS_MAX = 1_024
+PLAN_BYTES_MAX = 8 * 1024 * 1024
+"""Half of what one handoff message may be."""
 
 _MAGIC = b"TRoutbx1"
 _HEADER = struct.Struct("<8s16sQQ")
@@ -90,6 +91,8 @@ class Outbox:
         self._next_sequence = 1
         self._entries: deque[Entry] = deque()
         self._counters: dict[bytes, tuple[int, int, int]] = {}
+        self._groups: set[bytes] = set()
+        """Keys of the groups that this process reads."""
         self.plans: dict[bytes, bytes] = {}
         """Encoded plans of everything in the outbox, by fingerprint."""
         self.epoch = 0
@@ -104,8 +107,14 @@ class Outbox:
             size = _RING_AT + capacity_bytes
             if os.fstat(descriptor).st_size != size:
                 os.ftruncate(descriptor, 0)
-                os.ftruncate(descriptor, size)
+            # Every page now: a write to a page that a full file system cannot give is SIGBUS.
+            os.posix_fallocate(descriptor, 0, size)
             ring = mmap.mmap(descriptor, size)
+        except OSError as error:
+            raise TailraceError(
+                f"the outbox needs {size} bytes in {folder}: {error.strerror}; make room there, "
+                "or choose another run directory"
+            ) from error
         finally:
             os.close(descriptor)
         outbox = cls(ring, plans_dir, capacity_bytes)
@@ -198,8 +207,14 @@ class Outbox:
 
     def remember(self, plan: Plan) -> None:
         """Keep a plan beside the ring, so that a later process can still explain its scans."""
+        self._groups.add(_group_key(plan.device, plan.group))
         if plan.fingerprint in self.plans:
             return
+        if len(plan.encoded) > PLAN_BYTES_MAX:
+            raise TailraceError(
+                f"the tag table of {plan.device}/{plan.group} takes {len(plan.encoded)} bytes, "
+                f"{PLAN_BYTES_MAX} at most: shorten descriptions or split the group"
+            )
         fresh = self._plans_dir / ".new"
         fresh.write_bytes(plan.encoded)
         fresh.replace(self._plans_dir / plan.fingerprint.hex())
@@ -218,15 +233,25 @@ class Outbox:
         key = _group_key(plan.device, plan.group)
         slot, scans, before = self._counters.get(key, (len(self._counters), 0, 0))
         if slot >= GROUPS_MAX:
-            # Groups of past configurations fill the table. Counting from 0 again books no loss.
-            self._ring[_COUNTERS_AT:_RING_AT] = bytes(_RING_AT - _COUNTERS_AT)
-            self._counters.clear()
-            slot, scans, before = 0, 0, 0
+            self._forget_past_groups()
+            slot = len(self._counters)
         scans, before = scans + 1, before + samples
         self._counters[key] = (slot, scans, before)
         at = _COUNTERS_AT + slot * _COUNTER.size
         self._ring[at : at + _COUNTER.size] = _COUNTER.pack(key, scans, before)
         return scans, before
+
+    def _forget_past_groups(self) -> None:
+        """Free the slots of groups that no plan of this process has; the others keep theirs."""
+        kept = {k: found for k, found in self._counters.items() if k in self._groups}
+        if len(kept) >= GROUPS_MAX:
+            raise TailraceError(f"more than {GROUPS_MAX} groups in one collector")
+        self._ring[_COUNTERS_AT:_RING_AT] = bytes(_RING_AT - _COUNTERS_AT)
+        self._counters = {}
+        for slot, (key, (_, scans, samples)) in enumerate(kept.items()):
+            self._counters[key] = (slot, scans, samples)
+            at = _COUNTERS_AT + slot * _COUNTER.size
+            self._ring[at : at + _COUNTER.size] = _COUNTER.pack(key, scans, samples)
 
     def _commit(self) -> None:
         self._generation += 1
@@ -238,13 +263,12 @@ class Outbox:
 
     def _begin(self) -> None:
         """Start an empty ring under a new epoch."""
-        before = self.epoch
         self._ring[:_RING_AT] = bytes(_RING_AT)
         self._entries.clear()
         self._counters.clear()
         self._generation = self._head = self._tail = self.dropped_scans = 0
         self._next_sequence = 1
-        self.epoch = max(before + 1, now_ns() // 1_000_000)
+        self.epoch = new_epoch()
         self._commit()
         header = _HEADER.pack(_MAGIC, boot_id(), self.epoch, self._capacity)
         self._ring[: _HEADER.size] = header  # Last: until it stands, the ring is not one.

@@ -17,6 +17,8 @@ from common.errors import ConfigError, Finding
 from common.tagtable import TagRow, read_tag_table
 
 DEVICES_MAX = 1_000
+GROUPS_MAX = 1_024
+"""Of one protocol: what one outbox counts."""
 TOPIC_BYTES_MAX = 65_535
 """MQTT 5, 1.5.4: a topic is a string of at most 65,535 bytes. Brokers may allow less."""
 
@@ -122,6 +124,11 @@ def read_plant(config_dir: Path, findings: list[Finding]) -> Plant | None:
         findings.append(
             document.finding("devices", f"{len(devices)} devices; {DEVICES_MAX} at most")
         )
+    for protocol in sorted({device.protocol for device in devices}):
+        groups = sum(len(device.groups) for device in devices if device.protocol == protocol)
+        if groups > GROUPS_MAX:
+            text = f"{groups} groups over {protocol}; {GROUPS_MAX} at most for one collector"
+            findings.append(document.finding("devices", text))
     _check_topics(devices, findings)
     return Plant(gateway, tuple(devices), document) if gateway else None
 
@@ -158,7 +165,7 @@ def _device(
         findings.append(document.finding(where, text))
         groups = {}
     read = (
-        _group(config_dir, f"{root}/{asset}", document, f"{where}.groups.{group}", rows, findings)
+        _group(config_dir, f"{root}/{asset}", document, where, (group, rows), findings)
         for group, rows in groups.items()
     )
     return Device(
@@ -175,11 +182,17 @@ def _group(
     config_dir: Path,
     path: str,
     document: Document,
-    where: str,
-    table: object,
+    device_where: str,
+    entry: tuple[str, object],
     findings: list[Finding],
 ) -> Group | None:
+    name, table = entry
+    where = f"{device_where}.groups.{name}"
     config = build(GroupConfig, table, document, where, findings)
+    try:
+        msgspec.convert(name, Name)
+    except msgspec.ValidationError as error:
+        findings.append(document.finding(where, f"group name: {readable(error)}"))
     if config is None:
         return None
     tags = tuple(
@@ -188,7 +201,7 @@ def _group(
     )
     for tag in tags:
         _check_path(tag.row.name, tag.place, tag.where, findings)
-    return Group(where.rpartition(".")[2], config.period_ms, tags)
+    return Group(name, config.period_ms, tags)
 
 
 def _check_path(path: str, place: str, where: str, findings: list[Finding]) -> None:

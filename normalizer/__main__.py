@@ -2,14 +2,13 @@
 
 import argparse
 
-from common.config import target_names
-from common.errors import ConfigError, Finding
 from common.handoff import HandoffReceiver, handoff_address
 from common.log import get_log
 from common.places import Places
 from common.process import Stopping, hold_role, main
-from common.queue import CursorWatch, QueueWriter
+from common.queue import QueueWriter
 from normalizer.service import NormalizerService
+from normalizer.targets import Targets
 
 log = get_log(__name__)
 
@@ -19,20 +18,14 @@ def run() -> None:
     places = Places.parse(argparse.ArgumentParser(prog="python -m normalizer", description=__doc__))
     stopping = Stopping()
     hold_role(places.run_dir, "normalizer")
-    findings: list[Finding] = []
-    targets = target_names(places.config_dir, findings)
-    if findings:
-        raise ConfigError(findings)
     queue = QueueWriter.create(places.queue_dir)
     receiver = HandoffReceiver(
-        address=handoff_address(places.run_dir), committed=queue.positions, plans=queue.plans
+        address=handoff_address(places.run_dir), committed=queue.positions, plans=queue.fingerprints
     )
-    log.info(
-        "started", epoch=queue.epoch, last_sequence=queue.last_sequence(), targets=len(targets)
-    )
+    targets = Targets(places.config_dir, places.queue_dir)
+    log.info("started", last_sequence=queue.last_sequence(), targets=",".join(targets.names))
     with receiver:
-        cursors = CursorWatch(places.queue_dir, targets)
-        NormalizerService(queue, receiver, cursors, places.run_dir).run(stopping)
+        NormalizerService(queue, receiver, targets, places.run_dir).run(stopping)
     queue.close()
 
 

@@ -14,8 +14,9 @@ from common.records import Gap, Plan
 class Accounts:
     """The tally of every group, ahead of the queue by what is not yet committed."""
 
-    def __init__(self, committed: Mapping[str, Tally]) -> None:
+    def __init__(self, committed: Mapping[str, Tally], queue_epoch: int = 0) -> None:
         self._tallies = dict(committed)
+        self._queue_epoch = queue_epoch
         self.changed: dict[str, Tally] = {}
         """Tallies to commit together with the scans that changed them."""
         self.gaps = 0
@@ -25,13 +26,19 @@ class Accounts:
 
         A scan that arrived but cannot be used is booked with samples=0: it is then missing itself.
         """
-        key = f"{plan.device}/{plan.group}"
+        key = f"{delivery.collector}/{plan.device}/{plan.group}"
         before = self._tallies.get(key)
         gaps: list[Gap] = []
         if before is not None and before.epoch != delivery.epoch:
             times = _span(before.last_at_ns, read_at_ns)
             gaps.append(Gap(plan.device, plan.group, "outbox-lost", *times, 0, 0))
             before = None
+        elif before is None and delivery.epoch < self._queue_epoch and delivery.scan_count > 1:
+            # The queue was begun anew under a collector that lived on: what it counted before
+            # went to another queue, and nobody here knows how much of it.
+            gaps.append(Gap(plan.device, plan.group, "queue-new", read_at_ns, read_at_ns, 0, 0))
+            earlier = delivery.sample_count - samples
+            before = Tally(delivery.epoch, delivery.scan_count - 1, earlier, read_at_ns)
         if before is None:
             before = Tally(delivery.epoch, 0, 0, read_at_ns)
         arrived = 1 if samples else 0

@@ -14,6 +14,9 @@ import numpy.typing as npt
 from common.block import NO_SOURCE_TIME, Layout, Part
 from common.records import Plan, Quality, Scan, ValueType
 
+INSTANT_NS_MAX = 2**62
+"""The year 2116. A source time outside of 1970 to then is a device's error and left out."""
+
 Mask = npt.NDArray[np.bool_]
 Codes = npt.NDArray[np.uint32]
 
@@ -56,6 +59,8 @@ class GroupNormalizer:
         self._offset = np.array([column.offset for column in plan.columns])
         self._scaled = np.array([column.scaled for column in plan.columns])
         self._deadband = np.array([column.deadband for column in plan.columns])
+        self._deadband_whole = np.minimum(np.floor(self._deadband), 2.0**63).astype(np.uint64)
+        """For integers: more than the deadband is more than its whole part."""
         self._reported: Mask = np.zeros(width, bool)
         self._quality: Codes = np.zeros(width, np.uint32)
         self._null: Mask = np.zeros(width, bool)
@@ -75,6 +80,12 @@ class GroupNormalizer:
 
         Raises ScanMalformed when the scan's lists do not fit the plan or each other.
         """
+        try:
+            return self._normalise(scan)
+        except OverflowError as error:
+            raise ScanMalformed(f"a number does not fit its place: {error}") from error
+
+    def _normalise(self, scan: Scan) -> Part | None:
         columns = self._present(scan)
         held = self._whole if scan.indexes is None else self._split(columns)
         qualities = (
@@ -110,6 +121,8 @@ class GroupNormalizer:
             ):  # fmt: skip
                 raise ScanMalformed("indexes are not ascending columns of the plan")
             columns = wide.astype(np.uint16)
+        if not 0 <= scan.read_at_ns < INSTANT_NS_MAX:
+            raise ScanMalformed(f"read time {scan.read_at_ns} is not an instant")
         lists: list[Sequence[object] | None] = [scan.values, scan.qualities, scan.source_at_ns]
         if any(each is not None and len(each) != len(columns) for each in lists):
             raise ScanMalformed(f"lists of other lengths than {len(columns)} columns")
@@ -179,10 +192,16 @@ class GroupNormalizer:
             return np.array([a != b for a, b in zip(array, last, strict=True)], bool)
         different: Mask = array != last
         deadband = self._deadband[of_type]
-        if deadband.any():
+        if not deadband.any():
+            return different
+        if value_type is ValueType.FLOAT64:
             with np.errstate(over="ignore"):
-                distance = np.abs(array.astype(np.float64) - last.astype(np.float64))
+                distance: Any = np.abs(array - last)
             different &= (deadband == 0) | (distance > deadband)
+            return different
+        # In whole numbers: floats would lose the last bits of a counter above 2**53.
+        distance = np.where(array > last, array - last, last - array).astype(np.uint64)
+        different &= (deadband == 0) | (distance > self._deadband_whole[of_type])
         return different
 
     def _report(
@@ -257,5 +276,8 @@ def _reason(value_type: ValueType, value: object) -> int:
 def _source_times(scan: Scan, changed: Mask) -> npt.NDArray[np.int64] | None:
     if scan.source_at_ns is None:
         return None
-    times = [NO_SOURCE_TIME if at_ns is None else at_ns for at_ns in scan.source_at_ns]
+    times = [
+        at_ns if at_ns is not None and 0 <= at_ns < INSTANT_NS_MAX else NO_SOURCE_TIME
+        for at_ns in scan.source_at_ns
+    ]
     return np.array(times, np.int64)[changed]

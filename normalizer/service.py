@@ -15,10 +15,11 @@ from common.handoff import Delivery, HandoffReceiver
 from common.health import INTERVAL_S, write_health
 from common.log import get_log
 from common.process import Stopping
-from common.queue import CursorWatch, QueueWriter
+from common.queue import QueueWriter
 from common.records import Gap, Plan, Position, decode_scan
 from normalizer.accounts import Accounts
 from normalizer.columns import GroupNormalizer, ScanMalformed
+from normalizer.targets import Targets
 
 WAIT_S = 0.1
 GATHER_S = 0.01
@@ -27,8 +28,8 @@ COMMIT_BYTES_MAX = 8 * 1024 * 1024
 TRIM_STEPS_MAX = 16
 """Small transactions a second; scans wait meanwhile, so never all at once after an outage."""
 READER_CHECK_S = 60.0
-GROUPS_MAX = 4_096
-"""Normalizers kept in memory; a plan that comes back after this many others starts afresh."""
+PLANS_MAX = 4_096
+"""Kept in memory; the catalog has them all."""
 
 log = get_log(__name__)
 
@@ -37,15 +38,15 @@ class NormalizerService:
     """Moves scans from the handoff into the queue until told to stop."""
 
     def __init__(
-        self, queue: QueueWriter, receiver: HandoffReceiver, cursors: CursorWatch, run_dir: Path
+        self, queue: QueueWriter, receiver: HandoffReceiver, targets: Targets, run_dir: Path
     ) -> None:
         self._queue = queue
         self._receiver = receiver
-        self._cursors = cursors
         self._run_dir = run_dir
-        self._plans: dict[bytes, Plan] = dict(queue.plans)
-        self._groups: dict[bytes, GroupNormalizer] = {}
-        self._accounts = Accounts(queue.tallies())
+        self._targets = targets
+        self._plans: dict[bytes, Plan] = {}
+        self._groups: dict[tuple[str, str], GroupNormalizer] = {}
+        self._accounts = Accounts(queue.tallies(), queue.epoch)
         self._scans = self._samples_received = self._samples_committed = 0
         self._next_check_s = self._next_readers_s = 0.0
 
@@ -82,12 +83,15 @@ class NormalizerService:
         )
         self._accounts.committed()
         self._receiver.acknowledge()
+        for gap in self._queue.dropped:
+            # What was last told of these groups may be what is gone: tell all of them again.
+            self._groups.pop((gap.device, gap.group), None)
         self._scans += len(deliveries)
         self._samples_committed += sum(part.samples for part in parts if isinstance(part, Part))
 
     def _normalised(self, delivery: Delivery) -> list[Part | Gap]:
         """Return what one scan adds to the queue: the gaps before it, then its own part."""
-        plan = self._plans.get(delivery.plan)
+        plan = self._plan(delivery.plan)
         if plan is None:
             # Not entered into the accounts: the group's next scan shows it as missing.
             log.error("scan without a plan", collector=delivery.collector)
@@ -103,18 +107,29 @@ class NormalizerService:
         gaps = self._accounts.enter(delivery, plan, scan.read_at_ns, len(scan.values))
         return [*gaps, part] if part is not None else [*gaps]
 
+    def _plan(self, fingerprint: bytes) -> Plan | None:
+        if fingerprint not in self._plans and (found := self._queue.plan(fingerprint)):
+            if len(self._plans) >= PLANS_MAX:
+                self._plans.clear()
+            self._plans[fingerprint] = found
+        return self._plans.get(fingerprint)
+
     def _group(self, plan: Plan) -> GroupNormalizer:
-        group = self._groups.get(plan.fingerprint)
-        if group is None:
-            if len(self._groups) >= GROUPS_MAX:
-                self._groups.clear()
-            group = self._groups[plan.fingerprint] = GroupNormalizer(plan)
+        """Return the group's normalizer; under a new plan it begins anew and tells everything."""
+        key = (plan.device, plan.group)
+        group = self._groups.get(key)
+        if group is None or group.layout.plan.fingerprint != plan.fingerprint:
+            group = self._groups[key] = GroupNormalizer(plan)
         return group
 
     def _report(self, state: str) -> None:
         """Once a second: trim what every target has, free dead readers, write health."""
-        positions = self._cursors.positions(self._queue.epoch)
+        if self._targets.changed():
+            self._groups.clear()  # A target that begins now must be told everything once.
+        positions = self._targets.positions(self._queue.epoch)
         delivered = min(positions.values(), default=0)
+        self._queue.delivered = delivered
+        self._queue.fit_to_disk()
         for _ in range(TRIM_STEPS_MAX):
             if not delivered or not self._queue.trim(delivered):
                 break

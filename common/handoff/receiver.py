@@ -154,7 +154,7 @@ class HandoffReceiver:
             return
         peer = self._peers.setdefault(name, _Peer(Position(epoch, oldest - 1)))
         peer.greeted = True
-        if peer.epoch == epoch and sent > peer.received:
+        if peer.epoch != epoch or sent > peer.received:
             peer.stalled = False  # It will begin again; a fresh complaint is due if that fails.
         if peer.epoch == epoch:
             self._send(name, b"H", self._state(peer))

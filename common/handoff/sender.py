@@ -182,7 +182,12 @@ class HandoffSender:
         if session != self._session or kind == b"B" or lost:
             self._session = session
             self._sent = max(received, self._outbox.oldest - 1)
-        for sequence in [s for s in self._sent_bytes if s <= committed or s > self._sent]:
+        self._free_window(committed)
+
+    def _free_window(self, committed: int) -> None:
+        """Forget what is committed, will be sent again, or was dropped while it was under way."""
+        done = max(committed, self._outbox.oldest - 1)
+        for sequence in [s for s in self._sent_bytes if s <= done or s > self._sent]:
             self._in_flight_bytes -= self._sent_bytes.pop(sequence)
 
     def _on_wanted(self, fingerprint: bytes) -> None:

@@ -9,10 +9,12 @@ import lmdb
 import msgspec
 
 from common.errors import QueueUnusable
-from common.queue.environment import KEY, explained, open_environment, sync_folder
+from common.queue.environment import KEY, bytes_of, explained, open_environment, sync_folder
 
 CURSOR_MAP_BYTES = 256 * 1024**2
 SET_ASIDE_MAX = 100_000
+SET_ASIDE_BYTES_MAX = 128 * 1024**2
+"""Half of the map; the rest is for the copies that LMDB makes while it writes."""
 
 
 class DeadLetter(msgspec.Struct, frozen=True, array_like=True):
@@ -81,6 +83,23 @@ class Cursor:
         with self._environment.begin() as transaction:
             return int(transaction.stat(self._databases["set_aside"])["entries"])
 
+    @property
+    def room_for_letters(self) -> bool:
+        """False when the store of refused messages is nearly full, in number or in bytes."""
+        with self._environment.begin() as transaction:
+            used_bytes = bytes_of(transaction.stat(self._databases["set_aside"]))
+        return used_bytes < SET_ASIDE_BYTES_MAX and self.set_aside_count < SET_ASIDE_MAX - 1_000
+
+    def drop_set_aside(self) -> int:
+        """Forget every refused message; return how many there were. For a person who said so."""
+        with (
+            explained("cannot empty the store of refused messages", self._path),
+            self._environment.begin(write=True) as transaction,
+        ):
+            count = int(transaction.stat(self._databases["set_aside"])["entries"])
+            transaction.drop(self._databases["set_aside"], delete=False)
+        return count
+
     def set_aside(self) -> list[DeadLetter]:
         """Return what was refused, oldest first."""
         with self._environment.begin() as transaction:
@@ -101,6 +120,12 @@ class CursorWatch:
         self._path = queue_path
         self._targets = list(targets)
         self._open: dict[str, tuple[Any, dict[str, Any]]] = {}
+
+    def close(self) -> None:
+        """Release every environment that is open."""
+        for environment, _ in self._open.values():
+            environment.close()
+        self._open.clear()
 
     def positions(self, epoch: int) -> dict[str, int]:
         """Return every target's position; 0 for a target that has not begun in this epoch."""

@@ -2,6 +2,7 @@
 
 import os
 import struct
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import lmdb
 
-from common.errors import QueueUnusable
+from common.errors import BlockDamaged, QueueUnusable
 
 FORMAT = 1
 READERS_MAX = 126
@@ -17,6 +18,21 @@ DATABASES = ("blocks", "plans", "sources", "groups", "meta")
 
 KEY = struct.Struct(">Q")
 PLAN_KEY = struct.Struct(">I")
+_CRC = struct.Struct("<I")
+
+
+def sealed(value: bytes) -> bytes:
+    """Return a small value with its checksum in front; LMDB has none of its own."""
+    return _CRC.pack(zlib.crc32(value)) + value
+
+
+def unsealed(stored: bytes | None) -> bytes:
+    """Return a sealed value. Raises BlockDamaged when it is missing or not what was written."""
+    if stored is None or len(stored) < _CRC.size:
+        raise BlockDamaged("a value is missing or cut short")
+    if _CRC.unpack_from(stored)[0] != zlib.crc32(stored[_CRC.size :]):
+        raise BlockDamaged("a value fails its checksum")
+    return stored[_CRC.size :]
 
 
 @contextmanager
@@ -24,6 +40,12 @@ def explained(doing: str, path: Path) -> Iterator[None]:
     """Turn LMDB's errors into the house's. A failed commit must never be followed by another."""
     try:
         yield
+    except lmdb.MapFullError:
+        raise  # The writer makes room and tries again.
+    except BlockDamaged as error:
+        raise QueueUnusable(
+            f"{doing} {path}: {error}; move the directory aside and keep it, a fresh one is begun"
+        ) from error
     except lmdb.Error as error:
         raise QueueUnusable(f"{doing} {path}: {error}") from error
     except OSError as error:

@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from common.block import BlockHeader, decode_block, read_header
+from common.block import decode_block, read_header
+from common.clock import monotonic_s, now_ns
 from common.errors import BlockDamaged, QueueUnusable
 from common.log import get_log
 from common.queue.environment import (
@@ -18,8 +19,12 @@ from common.queue.environment import (
     bytes_of,
     explained,
     open_environment,
+    unsealed,
 )
 from common.records import Gap, GapRecord, Plan, Record, decode_plan
+
+LOOK_INTERVAL_S = 1.0
+"""Between looks at whether the file we have open is still the one at its path."""
 
 log = get_log(__name__)
 
@@ -46,22 +51,27 @@ class QueueSummary(msgspec.Struct, frozen=True):
 
 
 class QueueReader:
-    """The queue as another process sees it. Every call is a short transaction of its own."""
+    """The queue as another process sees it. Every call is a short transaction of its own.
+
+    Any call raises QueueUnusable when the queue cannot be read or was replaced by another: leave
+    the process, or close and open again.
+    """
 
     def __init__(self, environment: Any, databases: dict[str, Any], path: Path) -> None:
         self._environment = environment
         self._databases = databases
         self._path = path
+        self._file_id = _file_id(path)
+        self._look_at_s = 0.0
         self._plans: dict[int, Plan] = {}
         with self._reading() as transaction:
-            meta = databases["meta"]
-            found = transaction.get(b"format", db=meta)
+            found = transaction.get(b"format", db=databases["meta"])
             if found != str(FORMAT).encode():
                 raise QueueUnusable(
                     f"{path} has format {found!r}, this version reads {FORMAT}; its data is "
                     "untouched: use the version of Tailrace that wrote it"
                 )
-            self.epoch: int = KEY.unpack(transaction.get(b"epoch", db=meta))[0]
+            self.epoch = self._number(transaction, b"epoch")
 
     @classmethod
     def open(cls, path: Path) -> "QueueReader":
@@ -78,97 +88,135 @@ class QueueReader:
 
     @contextmanager
     def _reading(self) -> Iterator[Any]:
+        self._look()
         with explained("cannot read the queue", self._path), self._environment.begin() as found:
             yield found
+
+    def _look(self) -> None:
+        """Notice that somebody removed or replaced the file: what we have open is then a ghost."""
+        now_s = monotonic_s()
+        if now_s >= self._look_at_s:
+            self._look_at_s = now_s + LOOK_INTERVAL_S
+            if _file_id(self._path) != self._file_id:
+                raise QueueUnusable(f"the queue at {self._path} was removed or replaced")
+
+    def _number(self, transaction: Any, key: bytes) -> int:
+        return int(KEY.unpack(unsealed(transaction.get(key, db=self._databases["meta"])))[0])
 
     def last_sequence(self) -> int:
         """Return the newest sequence ever given; 0 before the first."""
         with self._reading() as transaction:
-            packed = transaction.get(b"next", db=self._databases["meta"])
-        return int(KEY.unpack(packed)[0]) - 1
+            return self._number(transaction, b"next") - 1
 
     def read(self, *, after: int, records_max: int = 1_000) -> list[Record | GapRecord]:
         """Return the records after a sequence, in order; whole blocks, so some may be more.
 
         A damaged block is returned as a gap record in its place and logged.
         """
-        blocks: list[tuple[int, bytes]] = []
+        blocks: list[tuple[int, int, bytes]] = []
         with self._reading() as transaction:
-            cursor = transaction.cursor(self._databases["blocks"])
             found = 0
-            for key, block in self._blocks_from(cursor, after + 1):
-                blocks.append((key, block))
-                found += self._header(key, block).records
+            for first, last, block in self._blocks_from(transaction, after + 1):
+                blocks.append((first, last, block))
+                found += last - first + 1
                 if found >= records_max:
                     break
         records: list[Record | GapRecord] = []
-        for key, block in blocks:
-            records += [each for each in self._decoded(key, block) if each.sequence > after]
+        for first, last, block in blocks:
+            decoded = self._decoded(first, last, block)
+            records += [each for each in decoded if each.sequence > after]
         return records
 
-    def _blocks_from(self, cursor: Any, sequence: int) -> Iterator[tuple[int, bytes]]:
-        """Yield (first sequence, block) from the block that holds `sequence` on."""
+    def _blocks_from(self, transaction: Any, sequence: int) -> Iterator[tuple[int, int, bytes]]:
+        """Yield (first sequence, last sequence, block) from the block that holds `sequence` on.
+
+        The extent comes from the keys: a block's own header may be what is damaged.
+        """
+        cursor = transaction.cursor(self._databases["blocks"])
         if not cursor.set_range(KEY.pack(sequence)):
             if not cursor.last():
                 return
         elif cursor.key() != KEY.pack(sequence) and not cursor.prev():
             cursor.first()
-        for key, block in cursor.iternext(keys=True, values=True):
-            (first,) = KEY.unpack(key)
-            if self._header(first, block).last_sequence >= sequence:
-                yield first, block
+        items = cursor.iternext(keys=True, values=True)
+        current = next(items, None)
+        while current is not None:
+            following = next(items, None)
+            (first,) = KEY.unpack(current[0])
+            end = KEY.unpack(following[0])[0] if following else self._number(transaction, b"next")
+            if end > sequence:
+                yield first, end - 1, current[1]
+            current = following
 
-    def _header(self, first: int, block: bytes) -> BlockHeader:
+    def _decoded(self, first: int, last: int, block: bytes) -> list[Record | GapRecord]:
         try:
-            return read_header(block)
-        except BlockDamaged:
-            return BlockHeader(first, first, 1, 0, 0, 0)
-
-    def _decoded(self, first: int, block: bytes) -> list[Record | GapRecord]:
-        try:
-            return decode_block(block, self._plan)
+            records = decode_block(block, self._plan)
+            if not records or first <= records[0].sequence <= records[-1].sequence <= last:
+                return records
+            reason = "its sequences are not those of its key"
         except BlockDamaged as error:
-            header = self._header(first, block)
-            log.error("block damaged", first_sequence=first, error=error)
-            gap = Gap("", "", "block-damaged", header.first_at_ns, header.last_at_ns, 0, 0)
-            return [GapRecord(header.last_sequence, gap)]
+            reason = str(error)
+        log.error("block damaged", first_sequence=first, last_sequence=last, error=reason)
+        return [GapRecord(last, Gap("", "", "block-damaged", 0, now_ns(), 0, 0))]
 
     def _plan(self, plan_id: int) -> Plan:
+        """Return a plan of the catalog. Raises KeyError when it is not there, or damaged."""
         if plan_id not in self._plans:
             with self._reading() as transaction:
-                encoded = transaction.get(PLAN_KEY.pack(plan_id), db=self._databases["plans"])
-            if encoded is None:
-                raise KeyError(f"plan {plan_id} is not in the catalog")
-            self._plans[plan_id] = decode_plan(encoded)
+                stored = transaction.get(PLAN_KEY.pack(plan_id), db=self._databases["plans"])
+            try:
+                self._plans[plan_id] = decode_plan(unsealed(stored))
+            except (BlockDamaged, msgspec.DecodeError) as error:
+                raise KeyError(f"plan {plan_id} of the catalog: {error}") from error
         return self._plans[plan_id]
 
     def tallies(self) -> dict[str, Tally]:
-        """Return what has arrived of every group, by device/group."""
+        """Return what has arrived of every group, by collector/device/group."""
+        return self._small_values("groups", Tally)
+
+    def _small_values(self, name: str, kind: type[Any]) -> dict[str, Any]:
+        """Return a database of small values; what is damaged is left out, and logged."""
+        found = {}
         with self._reading() as transaction:
-            return {
-                key.decode(): msgspec.msgpack.decode(packed, type=Tally)
-                for key, packed in transaction.cursor(self._databases["groups"])
-            }
+            for key, stored in transaction.cursor(self._databases[name]):
+                try:
+                    found[key.decode()] = msgspec.msgpack.decode(unsealed(stored), type=kind)
+                except (BlockDamaged, msgspec.DecodeError, UnicodeDecodeError) as error:
+                    log.error("entry damaged", database=name, key=key.hex(), error=error)
+        return found
 
     def summary(self) -> QueueSummary:
         """Return the queue's extent. Costs two look-ups, whatever the backlog."""
         with self._reading() as transaction:
             blocks = self._databases["blocks"]
-            packed = transaction.get(b"next", db=self._databases["meta"])
             stat = transaction.stat(blocks)
-            used = bytes_of(stat)
+            last = self._number(transaction, b"next") - 1
             cursor = transaction.cursor(blocks)
             first, oldest_at_ns = 0, 0
             if cursor.first():
                 (first,) = KEY.unpack(cursor.key())
-                oldest_at_ns = self._header(first, cursor.value()).first_at_ns
-        last = int(KEY.unpack(packed)[0]) - 1
-        return QueueSummary(first, last, stat["entries"], used, oldest_at_ns)
+                oldest_at_ns = _first_at_ns(cursor.value())
+        return QueueSummary(first, last, stat["entries"], bytes_of(stat), oldest_at_ns)
 
     def read_at_ns_after(self, sequence: int) -> int | None:
         """Return the earliest read time of the block that follows a sequence, None when none."""
         with self._reading() as transaction:
-            cursor = transaction.cursor(self._databases["blocks"])
-            for key, block in self._blocks_from(cursor, sequence + 1):
-                return self._header(key, block).first_at_ns
+            for _, _, block in self._blocks_from(transaction, sequence + 1):
+                return _first_at_ns(block)
         return None
+
+
+def _first_at_ns(block: bytes) -> int:
+    """Return the earliest read time a block claims; for showing an age, nothing more."""
+    try:
+        return read_header(block).first_at_ns
+    except BlockDamaged:
+        return 0
+
+
+def _file_id(path: Path) -> tuple[int, int] | None:
+    try:
+        status = (path / "data.mdb").stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

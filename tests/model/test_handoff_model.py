@@ -175,6 +175,58 @@ async def test_a_normalizer_away_for_long_costs_the_oldest_scans_only(tmp_path: 
 
 
 @pytest.mark.process
+async def test_a_window_lost_with_the_normalizer_does_not_stay_full(tmp_path: Path) -> None:
+    """A whole window is under way when it dies, and is dropped from the outbox before it is back.
+
+    Seen to bite: with only the committed sequences leaving the window, nothing is ever sent again.
+    """
+    near, far = Near(tmp_path), Far(tmp_path)
+    await far.step(patience=100)
+    near.put(300)
+    for _ in range(20):
+        await asyncio.sleep(0.005)
+    far.crash()
+    near.put(30_000)
+    await wait_for_all(near, far)
+
+    assert near.outbox.depth == 0, "it flows again"
+    assert far.committed[-1] == near.put_count - 1
+    await near.crash()
+    far.crash()
+
+
+@pytest.mark.process
+async def test_a_plan_that_was_asked_for_in_vain_is_asked_for_again(tmp_path: Path) -> None:
+    """The collector dies between the question and its answer, at the start of a new epoch.
+
+    Seen to bite: without a fresh complaint after each hello, the stream stands still.
+    """
+    near, far = Near(tmp_path), Far(tmp_path)
+    near.put(3)
+    await wait_for_all(near, far)
+    await near.crash()
+    (tmp_path / "outbox" / "modbus.ring").unlink()
+    far.plans.clear()
+    far.crash()
+    near.start()
+    near.put(1)
+    assert far.receiver is None
+    far.start()
+    assert far.receiver is not None
+    deaf, near.sender._on_wanted = near.sender._on_wanted, lambda _: None  # type: ignore[method-assign]  # noqa: SLF001 - dies before it answers
+    for _ in range(100):
+        await far.step()
+    near.sender._on_wanted = deaf  # type: ignore[method-assign]  # noqa: SLF001 - its successor
+    await near.restart()
+    await wait_for_all(near, far)
+
+    assert near.outbox.depth == 0
+    assert far.committed == [0, 1, 2, 3]
+    await near.crash()
+    far.crash()
+
+
+@pytest.mark.process
 async def test_another_version_is_refused_in_words_and_loses_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -155,9 +155,10 @@ def assert_every_scan_is_accounted_for(site: GatewaySite) -> None:
     for collector in PROGRAMS[:3]:
         outbox = Outbox.open(site.run_dir / "outbox", collector)
         assert outbox.depth == 0, "nothing waits"
-        for plan in booked:
-            if counts := outbox.counts_of(*plan.split("/")):
-                counted[plan] = (outbox.epoch, *counts)
+        for key in booked:
+            owner, device, group = key.split("/")
+            if owner == collector and (counts := outbox.counts_of(device, group)):
+                counted[key] = (outbox.epoch, *counts)
         outbox.close()
     assert len(booked) >= 3
     assert counted == booked

@@ -35,6 +35,29 @@ def test_scans_lost_before_the_very_first_that_arrived_count_too() -> None:
     ]
 
 
+def test_a_queue_begun_anew_claims_no_loss_that_it_cannot_know() -> None:
+    accounts = Accounts({}, queue_epoch=100)
+
+    gaps = accounts.enter(delivery(1_000, 10_000, epoch=50), PLAN, 400, 10)
+
+    assert gaps == [Gap("meter", "fast", "queue-new", 400, 400, scans=0, samples=0)]
+    assert accounts.enter(delivery(1_003, 10_030, epoch=50), PLAN, 500, 10) == [
+        Gap("meter", "fast", "outbox-full", 400, 500, scans=2, samples=20)
+    ], "from here on it knows"
+
+
+def test_a_device_that_moved_to_another_collector_is_counted_by_itself() -> None:
+    accounts = Accounts({})
+    other = delivery(1, 5)._replace(collector="s7", epoch=9)
+
+    for _ in range(3):
+        before = accounts.changed.get("modbus/meter/fast")
+        scans = before.scans + 1 if before else 1
+        assert accounts.enter(delivery(scans, scans * 10), PLAN, 1, 10) == []
+    assert accounts.enter(other, PLAN, 2, 5) == []
+    assert accounts.enter(delivery(4, 40), PLAN, 3, 10) == []
+
+
 def test_an_arrived_but_unusable_scan_is_missing_itself() -> None:
     accounts = Accounts({})
     accounts.enter(delivery(1, 10), PLAN, 100, 10)

@@ -7,6 +7,7 @@ with what was last reported.
 import math
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -65,7 +66,7 @@ class Reference:
         column = self.plan.columns[index]
         if column.deadband == 0 or isinstance(value, (str, bytes)):
             return bool(value != last)
-        return abs(float(value) - float(last)) > column.deadband
+        return bool(abs(value - last) > column.deadband)
 
 
 def reported(part: Part | None, plan: Plan) -> dict[int, tuple[Any, int]]:
@@ -85,7 +86,7 @@ def reported(part: Part | None, plan: Plan) -> dict[int, tuple[Any, int]]:
 RAW = st.one_of(
     st.none(),
     st.booleans(),
-    st.sampled_from([0, 1, -1, 2, 100, 2**63 - 1, -(2**63), 2**64 - 1]),
+    st.sampled_from([0, 1, -1, 2, 100, 2**63 - 1, 2**63 - 2, -(2**63), 2**64 - 1, 2**64 - 2]),
     st.floats(min_value=-5, max_value=5),
     st.sampled_from([math.nan, math.inf, -math.inf, 1e308, -0.0]),
     st.sampled_from(["", "a", "b", b"", b"a"]),
@@ -185,6 +186,44 @@ def test_nan_from_a_device_is_null_and_bad_and_reported_once() -> None:
 def test_integers_keep_all_64_bits() -> None:
     assert values_reported(one_column(ValueType.UINT64), [2**64 - 1]) == [2**64 - 1]
     assert values_reported(one_column(ValueType.INT64), [2**53 + 1]) == [2**53 + 1]
+
+
+def test_a_deadband_on_large_counters_is_exact() -> None:
+    counts = [2**60 + i for i in range(6)]
+
+    assert values_reported(one_column(ValueType.INT64, deadband=0.5), counts) == counts
+    assert values_reported(one_column(ValueType.UINT64, deadband=2.0), counts) == counts[::3]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"qualities": [2**32]},
+        {"qualities": [-1]},
+        {"read_at_ns": 2**63 - 1},
+        {"read_at_ns": -1},
+        {"indexes": [2**63 - 1]},
+    ],
+)
+def test_numbers_that_fit_nowhere_are_a_malformed_scan_not_a_crash(wrong: dict[str, Any]) -> None:
+    plan = one_column()
+    scan = msgspec.structs.replace(Scan(plan.fingerprint, 1, 1, [1.0]), **wrong)
+
+    with pytest.raises(ScanMalformed):
+        GroupNormalizer(plan).normalise(scan)
+
+
+@pytest.mark.parametrize("source_at_ns", [2**63 - 1, -(2**63), -1])
+def test_an_impossible_source_time_is_left_out(source_at_ns: int) -> None:
+    plan = one_column()
+    part = GroupNormalizer(plan).normalise(
+        Scan(plan.fingerprint, 1, 1, [1.0], source_at_ns=[source_at_ns])
+    )
+
+    assert part is not None
+    (record,) = decode_block(encode_block([part], 1, lambda _: 1), lambda _: plan)
+    assert isinstance(record, Record)
+    assert record.source_at_ns == [None]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,157 @@
+"""Goal: what the namespace shows is never older than what was read, whatever happens in between.
+
+Method: the real service with a real queue, fed through the real handoff.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from common.handoff import HandoffReceiver, HandoffSender, handoff_address
+from common.outbox import Outbox
+from common.queue import Cursor, QueueWriter
+from common.records import Column, GapRecord, Plan, Record, Scan, ValueType
+from normalizer.service import NormalizerService
+from normalizer.targets import Targets
+
+pytestmark = pytest.mark.process
+
+PLAN = Plan(
+    "s7",
+    "press",
+    "slow",
+    "Press",
+    1_000,
+    (Column("Setpoint", "Acme/Press/Setpoint", "DB1.DBD0", "REAL", ValueType.FLOAT64),),
+)
+
+
+class House:
+    """A collector's end, and the service at the other."""
+
+    def __init__(self, folder: Path, queue: QueueWriter, receiver: HandoffReceiver) -> None:
+        self.queue = queue
+        self.folder = folder
+        targets = Targets(folder, folder / "queue")
+        self.service = NormalizerService(queue, receiver, targets, folder)
+        self.outbox = Outbox.open(folder / "outbox", "collector-s7", 1024**2)
+        self.sender = HandoffSender(
+            address=handoff_address(folder), collector="collector-s7", outbox=self.outbox, plans=[]
+        )
+        self._at_ns = 0
+
+    async def read(self, *values: float | bytes, plan: Plan = PLAN) -> None:
+        """Have the device read, and everything handed over and committed."""
+        self.outbox.remember(plan)
+        for value in values:
+            self._at_ns += 1_000_000_000
+            self.sender.put(Scan(plan.fingerprint, self._at_ns, self._at_ns, [value]), plan)
+        for _ in range(2_000):
+            await asyncio.sleep(0.001)
+            self.service.step()
+            if self.outbox.depth == 0:
+                return
+        pytest.fail("not committed in time")
+
+    def told(self) -> list[object]:
+        """What the queue tells, oldest first."""
+        records = self.queue.read(after=0, records_max=10**6)
+        return ["gap" if isinstance(r, GapRecord) else r.values[0] for r in records]
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    write_targets(tmp_path, "uns")
+    queue = QueueWriter.create(tmp_path / "queue", 64 * 1024**2)
+    address = handoff_address(tmp_path)
+    with HandoffReceiver(address=address, committed={}, plans=[]) as receiver:
+        house = House(tmp_path, queue, receiver)
+        pump = asyncio.create_task(house.sender.run())
+        yield house
+        pump.cancel()
+        await asyncio.gather(pump, return_exceptions=True)
+    queue.close()
+
+
+def write_targets(folder: Path, *names: str, text: str = "") -> None:
+    file = folder / "it" / "cloud.toml"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("".join(f"[targets.{name}]\n" for name in names) + text)
+
+
+async def test_a_value_whose_record_was_dropped_is_told_again(house: House) -> None:
+    """Seen to bite: otherwise a setpoint that never moves again is lost to the namespace."""
+    await house.read(42.0, 42.0)
+    assert house.told() == [42.0], "report by exception"
+    house.service._queue.capacity_bytes = 0  # noqa: SLF001 - the queue is full now
+    other = msgspec.structs.replace(PLAN, group="fast")
+    await house.read(1.0, 2.0, plan=other)
+    assert 42.0 not in house.told(), "its record had to go"
+    house.service._queue.capacity_bytes = 64 * 1024**2  # noqa: SLF001 - and has room again
+    await house.read(42.0)
+
+    assert house.told()[-1] == 42.0
+
+
+async def test_a_configuration_taken_back_tells_every_value_anew(house: House) -> None:
+    tenfold = msgspec.structs.replace(
+        PLAN, columns=(msgspec.structs.replace(PLAN.columns[0], scale=10.0),)
+    )
+    await house.read(5.0)
+    await house.read(5.0, plan=tenfold)
+    await house.read(5.0)
+
+    assert house.told() == [5.0, 50.0, 5.0]
+
+
+async def test_a_target_added_later_is_told_everything_and_holds_the_queue(house: House) -> None:
+    await house.read(7.0)
+    write_targets(house.folder, "uns", "lake")
+    await asyncio.sleep(1.1)
+    house.service.step()
+    await house.read(7.0, 7.0)
+
+    assert house.told() == [7.0, 7.0], "for the newcomer"
+    assert house.service._targets.names == ["uns", "lake"]  # noqa: SLF001 - who holds the queue
+
+
+async def test_a_broken_it_half_stops_trimming_not_collecting(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_targets(house.folder, text="[targets.uns\n")
+    await asyncio.sleep(1.1)
+    await house.read(1.0, 2.0, 3.0)
+
+    assert house.told() == [1.0, 2.0, 3.0]
+    assert "nothing is trimmed" in caplog.text
+    targets = house.service._targets  # noqa: SLF001 - what the loop asks
+    assert targets.positions(house.queue.epoch) == {"uns": 0}
+
+
+async def test_cursors_are_read_from_the_side(tmp_path: Path) -> None:
+    write_targets(tmp_path, "uns", "lake")
+    (tmp_path / "queue" / "cursors").mkdir(parents=True)
+    cursor = Cursor.open(tmp_path / "queue", "uns", epoch=5)
+    cursor.advance(17)
+    cursor.close()
+
+    targets = Targets(tmp_path, tmp_path / "queue")
+
+    assert targets.positions(5) == {"uns": 17, "lake": 0}, "who has not begun has nothing"
+    assert targets.positions(6) == {"uns": 0, "lake": 0}, "another queue's positions say nothing"
+
+
+async def test_a_scan_that_cannot_be_used_is_a_gap_of_its_size(house: House) -> None:
+    await house.read(1.0)
+    bad = Scan(PLAN.fingerprint, 5, 5, [1.0, 2.0])
+    house.sender.put(bad, PLAN)
+    await house.read(3.0)
+
+    records = house.queue.read(after=0)
+    (gap,) = [record.gap for record in records if isinstance(record, GapRecord)]
+    assert (gap.device, gap.group, gap.cause) == ("press", "slow", "scan-damaged")
+    assert (gap.scans, gap.samples) == (1, 2)
+    assert [r.values for r in records if isinstance(r, Record)] == [[1.0], [3.0]]
