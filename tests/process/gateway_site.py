@@ -4,6 +4,8 @@ The auditor is the judge: it follows the queue from the side and keeps every com
 identity, and it subscribes to the broker and keeps everything that arrives.
 """
 
+import os
+import signal
 import ssl
 import sys
 import threading
@@ -119,6 +121,10 @@ class GatewaySite:
         route = ["--port", str(port), "--to", str(self.broker.port)]
         command = [sys.executable, "-m", "demo.wan", *route]
         return Child("wan", command, self.logs_dir / "wan.log", port=port)
+
+    def freeze_the_broker(self) -> None:
+        """Leave its connections open and let it do nothing."""
+        os.kill(self.broker.pid, signal.SIGSTOP)
 
     def kill_the_broker(self) -> None:
         """End it without last words: every connection and all that it remembers is gone."""

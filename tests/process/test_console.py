@@ -6,18 +6,24 @@ Modbus device that is away and a broker that is away; the other verbs look at it
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.x509.oid import NameOID
 
-from common.clock import monotonic_s
+from common.clock import monotonic_s, now_ns
 from demo.pki import make_pki
 
 pytestmark = pytest.mark.process
@@ -62,6 +68,10 @@ ca_file = "pki/ca.pem"
 cert_file = "pki/gateway.pem"
 key_file = "pki/gateway.key"
 """
+
+
+LOG_LINE = re.compile(r"(ts=)?\d{4}-\d\d-\d\d[T ]|Unlinking stale socket")
+"""supervisord's lines and ours begin with the date, but for one that it prints at a restart."""
 
 
 @dataclass
@@ -201,6 +211,67 @@ def test_a_wrong_configuration_is_refused_before_anything_starts(configured: Gat
     assert not (configured.folder / "run").exists()
 
 
+def test_an_operators_file_that_opens_a_port_is_refused(configured: Gateway) -> None:
+    own = configured.folder / "config/supervisord.conf"
+    own.write_text(own.read_text() + "\n[inet_http_server]\nport = 127.0.0.1:0\n")
+
+    checked = configured.tailrace("check", "--json")
+    refused = configured.tailrace("run")
+
+    assert checked.returncode == 1
+    (finding,) = json.loads(checked.stdout)["findings"]
+    assert (finding["place"], finding["where"]) == ("supervisord.conf", "[inet_http_server]")
+    assert refused.returncode == 1
+    assert "would listen on TCP" in refused.stderr
+    assert "Nothing was started." in refused.stderr
+
+
+def test_a_certificate_that_ends_soon_is_a_warning(configured: Gateway) -> None:
+    begin, end = timedelta(days=-300), timedelta(days=10)
+    replace_certificate(configured.folder / "config/it/pki", begin, end)
+
+    checked = configured.tailrace("check")
+    told = json.loads(configured.tailrace("check", "--json").stdout)
+
+    assert checked.returncode == 0
+    assert "warning: " in checked.stdout
+    assert "expires on" in checked.stdout
+    assert checked.stdout.splitlines()[-1].startswith("OK  2 devices"), "it is in order today"
+    assert told["findings"] == []
+    assert [each["where"] for each in told["warnings"]] == ["targets.uns.cert_file"]
+
+
+@pytest.mark.parametrize("wrong", ["expired", "not TOML", "no file"])
+def test_a_mistake_in_it_is_told_loudly_and_every_value_is_collected(
+    configured: Gateway, wrong: str
+) -> None:
+    """As after a power cut on an unattended site, whose certificate ran out meanwhile."""
+    cloud = configured.folder / "config/it/cloud.toml"
+    if wrong == "expired":
+        day = timedelta(days=1)
+        replace_certificate(cloud.parent / "pki", -9 * day, -day)
+    elif wrong == "not TOML":
+        cloud.write_text("[targets.uns")
+    else:
+        cloud.unlink()
+
+    checked = configured.tailrace("check")
+    configured.start()
+    configured.wait(configured.all_run)
+    told = configured.tailrace("tap", "strokes", "--limit", "2", "--json")
+
+    assert checked.returncode == 1, "a person must act"
+    assert len(told.stdout.splitlines()) == 2
+    log = (configured.folder / "log").read_text()
+    assert "Everything is started nevertheless" in log
+    assert "it/cloud.toml" in log
+    seen = configured.status()
+    (uplink,) = seen["uplinks"]
+    assert uplink["state"] == ("away" if wrong == "expired" else "refused")
+    assert uplink["error"], "and why"
+    assert seen["queue"]["depth"] > 0
+
+
 def test_status_of_nothing_says_how_to_start_it(configured: Gateway) -> None:
     told = configured.tailrace("status")
 
@@ -320,6 +391,26 @@ def test_a_file_broken_later_fails_visibly_and_heals_by_itself(configured: Gatew
     configured.wait(configured.all_run)
 
 
+def test_a_half_of_it_broken_later_never_ends_the_uplink(configured: Gateway) -> None:
+    configured.start()
+    configured.wait(configured.all_run)
+    cloud = configured.folder / "config/it/cloud.toml"
+    good = cloud.read_text()
+    cloud.write_text(good.replace("port", "prot"))
+    os.kill(configured.process("uplink-uns")["pid"], signal.SIGKILL)
+
+    def error() -> str:
+        return str([each["error"] for each in configured.status()["uplinks"]])
+
+    configured.wait(lambda: "unknown key 'prot'" in error())
+    configured.wait(lambda: configured.process("uplink-uns")["state"] == "waiting")
+    pid = configured.process("uplink-uns")["pid"]
+    cloud.write_text(good)
+    configured.wait(lambda: "nothing listens there" in error())
+
+    assert configured.process("uplink-uns")["pid"] == pid, "it took the correction up by itself"
+
+
 def test_sigterm_ends_every_process_and_leaves_none_behind(configured: Gateway) -> None:
     configured.start()
     configured.wait(configured.all_run)
@@ -351,6 +442,27 @@ def test_a_folder_in_the_way_is_not_imported(configured: Gateway) -> None:
     assert checked.returncode == 0, checked.stdout
 
 
+def test_a_log_file_opened_by_the_shell_keeps_every_line(configured: Gateway) -> None:
+    """With `>`, the shell's own descriptor has an offset, and does not append."""
+    line = [sys.executable, "-m", "console", "run", *configured.options]
+    with (configured.folder / "log").open("wb") as log:
+        configured.running = subprocess.Popen(line, cwd=HOUSE, stdout=log, stderr=log)
+    configured.wait(configured.all_run)
+    for _ in range(3):  # So that supervisord speaks between its children's lines.
+        pid = configured.process("normalizer")["pid"]
+        os.kill(pid, signal.SIGKILL)
+        configured.wait(lambda pid=pid: configured.process("normalizer")["pid"] not in (None, pid))
+        configured.wait(configured.all_run)
+    configured.stop()
+
+    text = (configured.folder / "log").read_text()
+    odd = [each for each in text.splitlines() if not LOG_LINE.match(each)]
+    assert odd == [], "no line is cut by another"
+    assert text.count("INFO spawned: ") == len(PROGRAMS) + 3
+    assert text.count("process=normalizer msg=started") == 4
+    assert text.count("process=normalizer msg=stopped") == 1
+
+
 def test_logs_reach_a_stdout_that_is_a_socket(configured: Gateway) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
@@ -372,6 +484,18 @@ def test_logs_reach_a_stdout_that_is_a_socket(configured: Gateway) -> None:
 
     assert b"process=normalizer msg=stopped" in heard, "the last words too"
     assert configured.running.wait(timeout=30) == 0
+
+
+def replace_certificate(pki: Path, begin: timedelta, end: timedelta) -> None:
+    """Replace the gateway's certificate by one of the same key, valid as told from now."""
+    key = serialization.load_pem_private_key((pki / "gateway.key").read_bytes(), None)
+    assert isinstance(key, EllipticCurvePrivateKey)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "sitea-line1")])
+    now = datetime.fromtimestamp(now_ns() / 1e9, UTC)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name)
+    builder = builder.not_valid_before(now + begin).not_valid_after(now + end)
+    made = builder.public_key(key.public_key()).serial_number(1).sign(key, hashes.SHA256())
+    (pki / "gateway.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
 
 
 def open_ports(pid: int) -> list[tuple[str, str]]:

@@ -8,8 +8,9 @@ For a minute each process in turn is restarted through supervisord and killed wi
 moments drawn from a seed, and the broker is down for 20 s of it. The auditor (gateway_site.py)
 follows the queue from the side and subscribes to the broker.
 
-Seen to bite: moving the cursor at publish instead of PUBACK loses samples; acknowledging scans
-before the commit makes gaps; see the notes at the asserts.
+Seen to bite: moving the cursor at publish instead of PUBACK loses what the hung broker held. Not
+seen to bite here: acknowledging scans before the commit, whose window is a millisecond of each
+kill; tests/model/test_handoff_model.py is made for that.
 """
 
 import os
@@ -32,6 +33,8 @@ from tests.process.gateway_site import PROGRAMS, GatewaySite, wait_until
 
 CHAOS_S = 60.0
 OUTAGE_FROM_S, OUTAGE_S = 20.0, 20.0
+HUNG_S = 3.0
+"""Before it dies the broker hangs: a window of messages is then published and never answered."""
 COUNTERS = ("Energy_Meter", "Press_Machine", "Robot")
 
 pytestmark = pytest.mark.process
@@ -71,6 +74,7 @@ def disturb(site: GatewaySite, choose: random.Random) -> None:
     """Restart and kill every program once, at drawn moments; cut the broker for 20 s."""
     acts = [(program, act) for program in PROGRAMS for act in (restart, kill)]
     timetable = [(choose.uniform(1, CHAOS_S - 3), program, act) for program, act in acts]
+    timetable.append((OUTAGE_FROM_S - HUNG_S, "broker", lambda site, _: site.freeze_the_broker()))
     timetable.append((OUTAGE_FROM_S, "broker", lambda site, _: site.kill_the_broker()))
     timetable.append((OUTAGE_FROM_S + OUTAGE_S, "broker", lambda site, _: site.start_the_broker()))
     timetable.append((CHAOS_S, "nothing more", lambda _site, _program: None))
