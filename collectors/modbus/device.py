@@ -6,7 +6,7 @@ Pinned to pymodbus 3.16: a client object per connection, no retries and no recon
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
 from pymodbus.client import AsyncModbusTcpClient
@@ -15,24 +15,15 @@ from pymodbus.pdu import ExceptionResponse, ModbusPDU
 
 from collectors.modbus.address import Table
 from collectors.modbus.config import ModbusSettings
-from collectors.modbus.decode import Item, Request, halves, plan_requests, well_formed
+from collectors.modbus.decode import Item, Request, plan_requests, well_formed
+from collectors.modbus.reading import GroupReader, Refused, Reply
 from collectors.polling import poll
-from common.clock import monotonic_ns, now_ns
+from collectors.resolving import resolved
 from common.errors import SourceUnavailable
-from common.records import Plan, Quality, Scan
+from common.records import Plan, Scan
 
 _FUNCTIONS = {Table.COIL: 1, Table.DISCRETE: 2, Table.HOLDING: 3, Table.INPUT: 4}
 
-# MODBUS Application Protocol Specification V1.1b3, section 7.
-_ILLEGAL_ADDRESS = 2
-_ILLEGAL_VALUE = 3
-_QUALITIES = {
-    1: Quality.BAD_CONFIGURATION_ERROR,  # illegal function: the device has no such table
-    _ILLEGAL_ADDRESS: Quality.BAD_OUT_OF_RANGE,
-    _ILLEGAL_VALUE: Quality.BAD_OUT_OF_RANGE,  # some answer this to a range they do not have
-    10: Quality.BAD_NO_COMMUNICATION,  # gateway path unavailable
-    11: Quality.BAD_NO_COMMUNICATION,  # the unit behind the gateway does not answer
-}
 _BYTE_BITS = 8
 _SHOWN_BYTES = 16
 
@@ -44,13 +35,13 @@ class _Malformed(ModbusException):
 class Link:
     """One TCP connection to one device. Everything that goes wrong is SourceUnavailable."""
 
-    def __init__(self, settings: ModbusSettings) -> None:
+    def __init__(self, settings: ModbusSettings, address: str) -> None:
         config = settings.config
         self._unit = config.unit
         self._timeout_ms = config.reply_timeout_ms
         self._who = f"{settings.name} at {config.host}:{config.port}"
         self._client = AsyncModbusTcpClient(
-            config.host,
+            address,
             port=config.port,
             timeout=config.reply_timeout_ms / 1000,
             retries=0,
@@ -76,7 +67,7 @@ class Link:
                 f"{self._who} did not accept a connection within {self._timeout_ms} ms; "
                 "check its power, the network and the firewall"
             ) from error
-        except (OSError, UnicodeError) as error:
+        except OSError as error:
             raise SourceUnavailable(
                 f"{self._who} cannot be connected ({error}); check host, port and that the device "
                 "has Modbus TCP enabled and a free connection"
@@ -86,7 +77,7 @@ class Link:
         """Close the connection. Never waits."""
         self._client.close()
 
-    async def read(self, request: Request) -> Sequence[int] | Sequence[bool] | ExceptionResponse:
+    async def read(self, request: Request) -> Reply:
         """Return `request.count` registers or bits, or the device's refusal."""
         try:
             reply = await self._ask[request.table](
@@ -106,15 +97,13 @@ class Link:
             ) from error
         return self._checked(reply, request)
 
-    def _checked(
-        self, reply: ModbusPDU, request: Request
-    ) -> Sequence[int] | Sequence[bool] | ExceptionResponse:
+    def _checked(self, reply: ModbusPDU, request: Request) -> Reply:
         """Refuse what pymodbus lets pass: measured, it compares neither function nor count."""
         function = _FUNCTIONS[request.table]
         if reply.function_code & 0x7F != function:
             raise self._confused(f"function {reply.function_code & 0x7F}", f"function {function}")
         if isinstance(reply, ExceptionResponse):
-            return reply
+            return Refused(reply.exception_code)
         if request.table.holds_bits:
             # A reply carries whole bytes; the rest of the last one is padding.
             whole = -(-request.count // _BYTE_BITS) * _BYTE_BITS
@@ -155,50 +144,18 @@ class ModbusSession:
     """One open connection; reads group after group."""
 
     def __init__(self, link: Link, collector: "ModbusCollector") -> None:
-        self._link = link
         self._collector = collector
-        self._requests = [list(requests) for requests in collector.requests]
-        """Of each group. One that the device refused stays split for the rest of the session."""
+        self._groups = [
+            GroupReader(plan, requests, collector.gap_max, link.read)
+            for plan, requests in zip(collector.plans, collector.requests, strict=True)
+        ]
 
     def scans(self) -> AsyncGenerator[Scan, None]:
         """Yield a scan of each group at its period. Raises SourceUnavailable."""
-        return poll(self._collector.plans, self._read_group, self._collector.count_overruns)
-
-    async def _read_group(self, group: int) -> Scan:
-        plan = self._collector.plans[group]
-        values = [None] * len(plan.columns)
-        qualities = [Quality.GOOD] * len(plan.columns)
-        waiting = self._requests[group][::-1]
-        settled: list[Request] = []
-        while waiting:
-            request = waiting.pop()
-            reply = await self._link.read(request)
-            if not isinstance(reply, ExceptionResponse):
-                for column, value in zip(request.columns, request.decode(reply), strict=True):
-                    values[column] = value
-            elif self._divisible(request, reply):
-                waiting += halves(request, self._collector.gap_max)[::-1]
-                continue
-            else:
-                for column in request.columns:
-                    qualities[column] = _QUALITIES.get(
-                        reply.exception_code, Quality.BAD_DEVICE_FAILURE
-                    )
-            settled.append(request)
-        self._requests[group] = settled
-        return Scan(
-            plan=plan.fingerprint,
-            read_at_ns=now_ns(),
-            monotonic_ns=monotonic_ns(),
-            values=values,
-            qualities=qualities if any(qualities) else None,
+        groups = self._groups
+        return poll(
+            self._collector.plans, lambda i: groups[i].scan(), self._collector.count_overruns
         )
-
-    @staticmethod
-    def _divisible(request: Request, reply: ExceptionResponse) -> bool:
-        """One bad address spoils the whole read; smaller ones find the tag that is to blame."""
-        refused = reply.exception_code in (_ILLEGAL_ADDRESS, _ILLEGAL_VALUE)
-        return refused and len(request.items) > 1
 
 
 class ModbusCollector:
@@ -221,7 +178,7 @@ class ModbusCollector:
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[ModbusSession]:
         """Open a session for the length of the block. Raises SourceUnavailable on entry."""
-        link = Link(self._settings)
+        link = Link(self._settings, await resolved(self._settings.config.host))
         try:
             await link.open()
             yield ModbusSession(link, self)

@@ -1,5 +1,6 @@
 """[devices.NAME] with protocol = "opcua": keys, bounds, and what the code needs of them."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -14,6 +15,11 @@ from common.plant import Device
 from common.tagtable import TagRow
 
 QUEUE_MAX = 1_000
+PEM_MARK = b"-----BEGIN "
+_DER_MARK = b"\x30"
+"""An ASN.1 sequence: every certificate and key begins with it."""
+_FILE_BYTES_MAX = 1_000_000
+"""Of what is looked at; a certificate or key has a few thousand."""
 _FILES = ("cert_file", "key_file", "server_cert_file", "password_file")
 
 Security = Literal["none", "basic256sha256", "aes128_sha256_rsaoaep", "aes256_sha256_rsapss"]
@@ -101,7 +107,30 @@ def _usable_files(config: OpcuaConfig, device: Device, findings: list[Finding]) 
             reason = rejected_secret(path)
         elif not path.is_file():
             reason = "no such file"
+        if not reason and key != "password_file":
+            reason = _rejected_content(path, private=key == "key_file")
         if reason:
             where = f"devices.{device.name}.{key}"
             findings.append(Finding(PLANT_FILE, where, f"{name}: {reason}"))
     return len(findings) == before
+
+
+def _rejected_content(path: Path, *, private: bool) -> str | None:
+    """Return why a certificate or key cannot be what it should be, by its beginning."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(_FILE_BYTES_MAX)
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    if PEM_MARK not in content:
+        is_der = content.startswith(_DER_MARK)
+        return None if is_der else "is neither PEM nor DER; export the file anew"
+    if private and b"ENCRYPTED" in content:
+        return (
+            "has a passphrase, and nobody is there to type it; write it without one: "
+            f"openssl pkey -in {path.name} -out {path.name}.new, then chmod 600 and rename it"
+        )
+    wanted = b"PRIVATE KEY-----" if private else b"-----BEGIN CERTIFICATE-----"
+    if wanted not in content:
+        return f"holds no {'private key' if private else 'certificate'}; check which file it is"
+    return None

@@ -46,7 +46,7 @@ def scalar_of(value: object, value_type: ValueType) -> Scalar:
         case ValueType.FLOAT64 if isinstance(value, int | float) and not isinstance(value, bool):
             fits = float(value)
         case ValueType.STRING if isinstance(value, str):
-            fits = value
+            fits = text_of(value)[0]
         case ValueType.STRING if isinstance(value, datetime):
             fits = _iso(value)
         case ValueType.STRING if isinstance(value, uuid.UUID):
@@ -57,6 +57,19 @@ def scalar_of(value: object, value_type: ValueType) -> Scalar:
         found = "an array" if isinstance(value, list | tuple) else type(value).__name__
         raise ValueError(f"expected {value_type}, found {found}")
     return fits
+
+
+def text_of(text: str) -> tuple[str, int]:
+    """Return a text that can be encoded, and how far to trust it.
+
+    asyncua hides each byte that is no UTF-8 in a lone surrogate, which nobody can encode. Servers
+    that send such bytes mostly mean Latin-1, so the whole text is read as that, and Uncertain.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogateescape").decode("latin-1"), Quality.UNCERTAIN
+    return str(text), Quality.GOOD
 
 
 def _is_int(value: object, least: int, most: int) -> bool:

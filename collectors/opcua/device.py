@@ -19,7 +19,13 @@ from asyncua.ua.attribute_ids import AttributeIds
 
 from collectors.compiling import CompiledGroup
 from collectors.opcua.address import NodeAddress
-from collectors.opcua.client import ERRORS, LIFETIME_S, as_unavailable, new_client
+from collectors.opcua.client import (
+    ERRORS,
+    LIFETIME_S,
+    MALFORMED,
+    as_unavailable,
+    new_client,
+)
 from collectors.opcua.config import OpcuaSettings
 from collectors.opcua.decode import gather
 from collectors.opcua.notification import SEVERITY_AND_CODE, Ledger, notified
@@ -64,8 +70,12 @@ class Subscription:
     id: int = 0
     silence_limit_s: float = _NEVER_S
     heard_s: float = field(default_factory=monotonic_s)
-    sequence: int | None = None
-    """Of the last publication with data; 1 follows 2**32 - 1."""
+    sequence: int = 0
+    """Of the last publication with data. The first has 1 (10000-4, 5.14.1.1), as has the one
+    that follows 2**32 - 1."""
+    awaited: set[int] = field(default_factory=set)
+    """Columns that the server accepted and has not reported yet."""
+    await_until_s: float = field(default_factory=lambda: monotonic_s() + _NEVER_S)
 
     @property
     def plan(self) -> Plan:
@@ -125,6 +135,9 @@ class OpcuaSession:
         self._lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._watch: asyncio.Task[None] | None = None
         client.connection_lost_callback = self._on_connection_lost
+        # The publish loop drops a publication that it cannot parse, and goes on without a word.
+        self._publish = self._services.publish
+        self._services.publish = self._on_publish  # type: ignore[method-assign]
 
     async def open(self) -> None:
         """Create a subscription and its items for every group. Raises the library's errors."""
@@ -148,9 +161,11 @@ class OpcuaSession:
         """Yield what each publication brings; after connect, first the value of every tag."""
         while (arrival := await self._arrived.get()) is not None:
             group = arrival.subscription.group
+            with as_unavailable(self._settings.config):
+                found = notified(group, arrival.items, arrival.refused, self._ledger)
             for scan in gather(
                 group.plan,
-                notified(group, arrival.items, arrival.refused, self._ledger),
+                found,
                 read_at_ns=arrival.read_at_ns,
                 monotonic_ns=arrival.monotonic_ns,
             ):
@@ -181,14 +196,35 @@ class OpcuaSession:
         group, wanted = subscription.group, list(columns)
         if any(isinstance(group.addresses[column].namespace, str) for column in wanted):
             self._namespaces = await self._client.get_namespace_array()
+        subscription.awaited.update(wanted)
         nodes = {column: self._node_id(group.addresses[column]) for column in wanted}
         refused = {
             column: Quality.BAD_NODE_ID_UNKNOWN for column, node in nodes.items() if node is None
         }
         found = [(column, node) for column, node in nodes.items() if node is not None]
         for first in range(0, len(found), ITEMS_PER_CALL):
-            refused |= await self._create_items(subscription, found[first : first + ITEMS_PER_CALL])
+            part = found[first : first + ITEMS_PER_CALL]
+            if self._ledger.unparsable:
+                unparsable = await self._unparsable(part)
+                refused |= dict.fromkeys(unparsable, Quality.BAD_DECODING_ERROR)
+                part = [each for each in part if each[0] not in unparsable]
+            if part:
+                refused |= await self._create_items(subscription, part)
+        subscription.awaited -= refused.keys()
+        subscription.await_until_s = monotonic_s() + subscription.silence_limit_s
         self._note_refused(subscription, wanted, refused)
+
+    async def _unparsable(self, nodes: list[tuple[int, ua.NodeId]]) -> set[int]:
+        """Return the columns whose values nobody can parse: each would end every publication."""
+        wanted = [ua.ReadValueId(NodeId=node, AttributeId=AttributeIds.Value) for _, node in nodes]
+        try:
+            await self._services.read(ua.ReadParameters(NodesToRead=wanted))
+        except (ua.uaerrors.BadTooManyOperations, *MALFORMED):
+            if len(nodes) == 1:
+                return {nodes[0][0]}
+            half = len(nodes) // 2
+            return await self._unparsable(nodes[:half]) | await self._unparsable(nodes[half:])
+        return set()
 
     async def _create_items(
         self, subscription: Subscription, nodes: list[tuple[int, ua.NodeId]]
@@ -235,25 +271,48 @@ class OpcuaSession:
             index = self._namespaces.index(index)
         return ua.NodeId(address.identifier, index)  # type: ignore[arg-type]  # its own ints
 
+    async def _on_publish(self, acks: list[ua.SubscriptionAcknowledgement]) -> ua.PublishResponse:
+        """Ask for a publication, as the publish loop does; losing one loses the session."""
+        try:
+            return await self._publish(acks)
+        except (ua.uaerrors.UaStructParsingError, *MALFORMED) as error:
+            self._ledger.unparsable = True
+            cause = error.__cause__ or error
+            self._lose(f"sent a publication that cannot be parsed ({type(cause).__name__})")
+            raise
+
     async def _on_publication(self, subscription: Subscription, result: ua.PublishResult) -> None:
-        """Take a publication. Never decodes: the publish loop swallows what is raised here."""
+        """Take a publication. The publish loop swallows what is raised here."""
         read_at_ns, at_ns = now_ns(), monotonic_ns()
         subscription.heard_s = monotonic_s()
-        message = result.NotificationMessage
-        for part in message.NotificationData or ():
-            if isinstance(part, ua.StatusChangeNotification):
-                self._lose(f"the server ended the subscription: {part.Status.name}")
-            elif isinstance(part, ua.DataChangeNotification):
-                arrival = Arrival(subscription, read_at_ns, at_ns, part.MonitoredItems, {})
-                self._arrived.put_nowait(arrival)
-        if message.NotificationData:
-            last, subscription.sequence = subscription.sequence, message.SequenceNumber
-            if last is not None and message.SequenceNumber != last % 0xFFFFFFFF + 1:
-                self._lose(f"publications {last} to {message.SequenceNumber} were lost on the way")
+        try:
+            self._take(subscription, result.NotificationMessage, read_at_ns, at_ns)
+        except MALFORMED as error:
+            self._lose(f"sent a publication that makes no sense ({type(error).__name__}: {error})")
         # The publish loop waits for this method, so the server is not asked for more meanwhile.
         while self._arrived.qsize() >= PUBLICATIONS_WAITING_MAX:
             await asyncio.sleep(0.01)
             subscription.heard_s = monotonic_s()
+
+    def _take(
+        self,
+        subscription: Subscription,
+        message: ua.NotificationMessage,
+        read_at_ns: int,
+        at_ns: int,
+    ) -> None:
+        for part in message.NotificationData or ():
+            if isinstance(part, ua.StatusChangeNotification):
+                self._lose(f"the server ended the subscription: {part.Status.name}")
+            elif isinstance(part, ua.DataChangeNotification):
+                items = part.MonitoredItems or []
+                if subscription.awaited:
+                    subscription.awaited.difference_update(item.ClientHandle for item in items)
+                self._arrived.put_nowait(Arrival(subscription, read_at_ns, at_ns, items, {}))
+        if message.NotificationData:
+            last, subscription.sequence = subscription.sequence, message.SequenceNumber
+            if message.SequenceNumber != last % 0xFFFFFFFF + 1:
+                self._lose(f"publications {last} to {message.SequenceNumber} were lost on the way")
 
     async def _on_connection_lost(self, error: Exception) -> None:
         self._lose(f"the server closed the connection ({error})")
@@ -278,6 +337,7 @@ class OpcuaSession:
                     retry_at_s = now_s + RETRY_REFUSED_S
                     await self._retry_refused()
             for each in self._subscriptions:
+                self._note_awaited(each)
                 silent_s = monotonic_s() - each.heard_s
                 if silent_s > each.silence_limit_s and not self._arrived.qsize():
                     text = f"group {each.plan.group} heard nothing for {silent_s:.0f} s"
@@ -289,6 +349,16 @@ class OpcuaSession:
             columns = [column for group, column in self._ledger.refused if group == name]
             if columns:
                 await self._subscribe(subscription, columns)
+
+    def _note_awaited(self, subscription: Subscription) -> None:
+        """Tell consumers of tags that were accepted, and for which no first value came."""
+        if subscription.awaited and monotonic_s() >= subscription.await_until_s:
+            columns = sorted(subscription.awaited)
+            subscription.awaited.clear()
+            self._ledger.note_silent(subscription.plan, columns)
+            codes = dict.fromkeys(columns, Quality.BAD_WAITING_FOR_INITIAL_DATA)
+            now = Arrival(subscription, now_ns(), monotonic_ns(), [], codes)
+            self._arrived.put_nowait(now)
 
     def _note_refused(
         self, subscription: Subscription, asked: list[int], refused: dict[int, int]

@@ -6,17 +6,16 @@ from contextlib import asynccontextmanager
 
 from collectors.planning import Field, Read
 from collectors.polling import poll
+from collectors.probing import Probes
 from collectors.s7.address import Address
 from collectors.s7.config import S7Settings
 from collectors.s7.decode import decoder
 from collectors.s7.link import Link, Refused, Span
 from collectors.s7.reading import GroupReads
-from common.clock import monotonic_ns, monotonic_s, now_ns
+from common.clock import monotonic_ns, now_ns
 from common.log import get_log
 from common.records import ALL_COLUMNS, Plan, Quality, Scalar, Scan
 
-PROBE_REFUSED_S = 60.0
-"""How often the PLC is asked whether it gives by now what it had refused."""
 SPLITS_PER_SCAN = 4
 """Rounds of leaving out what is refused; one is enough unless the PLC changes meanwhile."""
 NAMES_SHOWN = 5
@@ -96,13 +95,17 @@ class _Group:
         self._decoders = [decoder(address) for address in reads.group.addresses]
         self._misfits: set[int] = set()
         self._reason = ""
-        self._probe_at_s = 0.0
+        self._probes = Probes()
 
     async def read(self) -> Scan:
         """Return one scan of every tag. Raises SourceUnavailable."""
-        if self._reads.refused and monotonic_s() >= self._probe_at_s:
+        if self._probes.due():
             await self._probe()
         found = await self._memory()
+        if self._reads.complete:
+            self._probes.settled()
+        else:
+            self._probes.start()
         read_at_ns, at_ns = now_ns(), monotonic_ns()
         self._log_edges()
         values: list[Scalar] = [None] * len(self._decoders)
@@ -156,7 +159,6 @@ class _Group:
             self._reads.read_alone(fields)
         else:
             self._reads.refuse(fields[given:])
-            self._probe_at_s = monotonic_s() + PROBE_REFUSED_S
 
     async def _is_given(self, field: Field) -> bool:
         span = self._span(field.column, field.start, field.length)
@@ -168,8 +170,11 @@ class _Group:
         return address.area, address.db, start, length
 
     async def _probe(self) -> None:
-        """Ask for the first refused tag of each area; if one is given by now, ask for all."""
-        self._probe_at_s = monotonic_s() + PROBE_REFUSED_S
+        """Ask for the first refused tag of each area; if one is given by now, ask for all.
+
+        What was only given tag by tag is asked for in merged reads again.
+        """
+        self._reads.merge()
         for field in self._reads.first_refused():
             if await self._is_given(field):
                 self._reads.restore()

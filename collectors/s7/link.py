@@ -24,6 +24,7 @@ from snap7.error import (
 )
 from snap7.type import Area
 
+from collectors.resolving import resolved
 from collectors.s7.config import S7Config
 from common.errors import SourceUnavailable
 
@@ -66,7 +67,9 @@ class Link:
 
     async def open(self) -> None:
         """Connect and negotiate. Raises SourceUnavailable."""
-        await self._run(self._connect, self._config.connect_timeout_ms / 1000)
+        # By address: the thread must not wait for a name server, Python joins it at exit.
+        address = await resolved(self._config.host)
+        await self._run(lambda: self._connect(address), self._config.connect_timeout_ms / 1000)
 
     async def read(self, spans: list[Span]) -> list[bytes | Refused]:
         """Return what each span holds, or why it is refused.
@@ -83,9 +86,9 @@ class Link:
             await self._run(self._client.disconnect, DISCONNECT_S)
         self._thread.shutdown(wait=False)
 
-    def _connect(self) -> None:
+    def _connect(self, address: str) -> None:
         config, client = self._config, self._client
-        client.connect(config.host, config.rack, config.slot, config.port)
+        client.connect(address, config.rack, config.slot, config.port)
         client.max_parallel = 1  # It would send several requests although it negotiated one.
         if client.connection and client.connection.socket:
             client.connection.timeout = config.reply_timeout_ms / 1000

@@ -49,9 +49,19 @@ class GroupReads:
         self.refused |= {field.column: field for field in fields}
         self.plan()
 
+    @property
+    def complete(self) -> bool:
+        """True when every tag is asked for, in reads that are merged."""
+        return not self.refused and not self._alone
+
     def read_alone(self, fields: Sequence[Field]) -> None:
-        """Ask for each of these tags by itself from now on."""
+        """Ask for each of these tags by itself until `merge`."""
         self._alone |= {field.column for field in fields}
+        self.plan()
+
+    def merge(self) -> None:
+        """Ask for tags in merged reads again that were asked for by themselves."""
+        self._alone.clear()
         self.plan()
 
     def first_refused(self) -> list[Field]:
@@ -65,6 +75,5 @@ class GroupReads:
         """Ask for everything again; return the columns that were refused."""
         columns = sorted(self.refused)
         self.refused.clear()
-        self._alone.clear()
-        self.plan()
+        self.merge()
         return columns

@@ -19,12 +19,13 @@ from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
 import collectors.modbus
+from collectors import probing
 from collectors.modbus.config import ModbusConfig, ModbusSettings, compile_device
 from collectors.modbus.device import ModbusCollector, build_collector
 from common.clock import monotonic_s
 from common.errors import Finding, SourceUnavailable
 from common.plant import load_plant
-from common.records import Quality, Scan, ValueType
+from common.records import Quality, Scan, ValueType, decode_scan, encode_scan
 
 SAMPLE = Path(collectors.modbus.__file__).with_name("sample.toml").read_text(encoding="utf-8")
 GATEWAY = '[gateway]\nid = "box"\nroot = "Acme/SiteA"\n'
@@ -198,6 +199,19 @@ async def test_values_of_every_table_and_order_arrive_as_the_device_holds_them(
     assert sorted(meter.asked) == [(1, 1, 18), (2, 1, 1), (3, 0, 7), (3, 60, 8), (4, 2, 1)]
 
 
+async def test_whatever_the_registers_hold_every_type_can_be_handed_over(
+    tmp_path: Path, meter: Meter
+) -> None:
+    kinds = ["INT16", "UINT16", "INT32", "UINT32", "INT64", "UINT64", "FLOAT32", "FLOAT64"]
+    addresses = [f"holding:0:{kind}@{order}" for kind in kinds for order in ("ABCD", "DCBA")]
+    collector = collector_of(tmp_path, meter.port, addresses)
+
+    for pattern in (0x0000, 0x7FFF, 0x8000, 0xFFFF, 0xD800, 0x00FF):
+        await meter.hold(0, [pattern] * 4)
+        (scan,) = await scans_of(collector, 1)
+        assert len(decode_scan(encode_scan(scan)).values) == len(addresses), "within 64 bits"
+
+
 async def test_nan_and_infinity_are_passed_on_as_they_are(tmp_path: Path, meter: Meter) -> None:
     await meter.hold(0, registers("ff", math.nan, -math.inf))
 
@@ -248,6 +262,89 @@ async def test_a_hole_that_only_the_merging_read_over_costs_no_tag(
     scans = await scans_of(collector, 2)
 
     assert [scan.qualities for scan in scans] == [None, None]
+
+
+def refusing(from_register: int, asked: list[tuple[int, int]], busy: list[bool]) -> Answer:
+    """Answer holding reads; while `busy`, refuse those that touch `from_register` or beyond."""
+
+    def answer(request: bytes) -> bytes:
+        start, count = struct.unpack(">HH", request[8:12])
+        asked.append((start, count))
+        if busy[0] and start + count > from_register:
+            return reply(request, "83 02")
+        return reply(request, f"03 {2 * count:02x}" + "002a" * count)
+
+    return answer
+
+
+async def test_a_device_that_refuses_everything_once_is_read_in_one_request_again(
+    tmp_path: Path,
+) -> None:
+    asked: list[tuple[int, int]] = []
+    busy = [True]
+    async with raw_server(refusing(0, asked, busy)) as port:
+        addresses = [f"holding:{number}:UINT16" for number in range(100)]
+        collector = collector_of(tmp_path, port, addresses)
+        async with collector.connect() as session, aclosing(session.scans()) as scans:
+            first = await anext(scans)
+            asked.clear()
+            second = await anext(scans)
+            while_busy = asked.copy()
+            busy[0] = False
+            await anext(scans)
+            asked.clear()
+            last = [await anext(scans) for _ in range(3)][-1]
+
+    assert first.qualities == second.qualities == [Quality.BAD_OUT_OF_RANGE] * 100
+    assert len(while_busy) <= 2, "the merged read, and one tag by itself; not each tag, each scan"
+    assert last.values == [42] * 100
+    assert asked == [(0, 100)] * 3, "one request a scan, as if it had never been refused"
+
+
+async def test_tags_that_are_all_given_again_are_merged_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probing, "FIRST_S", 0.05)
+    asked: list[tuple[int, int]] = []
+    busy = [True]
+    async with raw_server(refusing(50, asked, busy)) as port:
+        addresses = [f"holding:{number}:UINT16" for number in range(100)]
+        collector = collector_of(tmp_path, port, addresses)
+        async with collector.connect() as session, aclosing(session.scans()) as scans:
+            half = await anext(scans)
+            busy[0] = False
+            async with asyncio.timeout(10):
+                while asked[-1] != (0, 100):
+                    await anext(scans)
+            asked.clear()
+            whole = [await anext(scans) for _ in range(3)][-1]
+
+    assert half.values == [42] * 50 + [None] * 50
+    assert whole.qualities is None
+    assert asked == [(0, 100)] * 3
+
+
+async def test_one_tag_that_stays_refused_after_the_start_does_not_hide_the_others(
+    tmp_path: Path,
+) -> None:
+    """Everything is refused while the device starts; then all but the last tag is given."""
+    asked: list[tuple[int, int]] = []
+    busy = [True]
+    starting = refusing(0, asked, busy)
+    started = refusing(9, asked, [True])
+
+    def answer(request: bytes) -> bytes | None:
+        return starting(request) if busy[0] else started(request)
+
+    async with raw_server(answer) as port:
+        addresses = [f"holding:{number}:UINT16" for number in range(10)]
+        collector = collector_of(tmp_path, port, addresses)
+        async with collector.connect() as session, aclosing(session.scans()) as scans:
+            await anext(scans)
+            busy[0] = False
+            two = [await anext(scans) for _ in range(2)]
+
+    assert two[-1].values == [42] * 9 + [None]
 
 
 @pytest.mark.parametrize(
@@ -371,7 +468,7 @@ async def test_an_unknown_host_name_is_away_not_a_crash(tmp_path: Path) -> None:
         '[devices.meter.groups.all]\ntags = [{ name = "T", address = "coil:0" }]\n',
     )
 
-    assert "meter at no..such:502 cannot be connected" in await refusal(build_collector(settings))
+    assert "name 'no..such' does not resolve" in await refusal(build_collector(settings))
 
 
 async def test_cancelling_a_read_takes_effect_at_once_and_closes_the_connection(

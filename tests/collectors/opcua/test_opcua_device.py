@@ -26,7 +26,7 @@ from collectors.opcua import device as device_module
 from collectors.opcua.config import OpcuaSettings
 from collectors.opcua.device import build_collector
 from common.errors import SourceUnavailable
-from common.records import Quality, Scan
+from common.records import Quality, Scan, decode_scan, encode_scan
 
 Compile = Callable[..., OpcuaSettings]
 
@@ -53,6 +53,7 @@ async def columns_of(
     seen: dict[int, tuple[Any, int, int | None]] = {}
     while not wanted <= seen.keys():
         scan = await anext(scans)
+        assert decode_scan(encode_scan(scan)) == scan, "what is yielded can be handed over"
         indexes = scan.indexes if scan.indexes is not None else list(range(count))
         qualities = scan.qualities or [Quality.GOOD] * len(indexes)
         times = scan.source_at_ns or [None] * len(indexes)
@@ -350,8 +351,8 @@ async def test_values_that_the_server_dropped_are_counted(
                 await plc.set("A", ua.DataValue(double(value), StatusCode=overflow))
                 scan = await anext(scans)
 
-    assert scan.values == [3.0], "the value itself is good"
-    assert scan.qualities is None
+    assert scan.values == [3.0], "the value itself is passed on"
+    assert scan.qualities == [Quality.UNCERTAIN], "a consumer sees that values before it are lost"
     assert collector.overruns == 2
     assert caplog.text.count("raise queue_size") == 1
 

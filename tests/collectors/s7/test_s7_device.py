@@ -23,11 +23,11 @@ from s7_server import Plc, free_port
 from snap7.client import Client
 from snap7.type import SrvArea
 
-from collectors.s7 import device as device_module
+from collectors import probing
 from collectors.s7.config import S7Settings
 from collectors.s7.device import build_collector
 from common.errors import SourceUnavailable
-from common.records import Quality, Scan
+from common.records import Quality, Scan, decode_scan, encode_scan
 
 Compile = Callable[..., S7Settings]
 
@@ -168,7 +168,7 @@ async def test_what_was_refused_is_asked_for_again_at_a_slow_rate(
         return read_area(client, area, db, *span)  # type: ignore[no-any-return]
 
     monkeypatch.setattr(Client, "read_area", counting)
-    monkeypatch.setattr(device_module, "PROBE_REFUSED_S", 0.3)
+    monkeypatch.setattr(probing, "FIRST_S", 0.3)
     s7.start()
     rows = [("A", "DB7.DBD0:REAL", ""), ("B", "DB7.DBD4:REAL", ""), ("C", "DB1.DBB0:BYTE", "")]
 
@@ -187,6 +187,72 @@ async def test_what_was_refused_is_asked_for_again_at_a_slow_rate(
     assert asked_while_refused <= 1, "the found plan is kept; the PLC is not asked each scan"
     assert scan.values == [1.0, 2.0, 0]
     assert scan.qualities is None
+
+
+async def test_reads_that_a_busy_plc_split_are_merged_again(
+    s7: Plc, s7_compiled: Compile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Merged reads are refused for a while, single ones are not: the group is read tag by tag."""
+    asked: list[int] = []
+    busy = [True]
+    read_area = Client.read_area
+
+    def counting(client: Client, area: int, db: int, start: int, length: int) -> bytearray:
+        asked.append(length)
+        # Past the end of the block, so that it is the real server that refuses.
+        past = 600 if busy[0] and length > 1 else 0
+        return read_area(client, area, db, start + past, length)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(Client, "read_area", counting)
+    monkeypatch.setattr(probing, "FIRST_S", 0.1)
+    s7.start()
+    rows = [(f"T{i}", f"DB1.DBB{i}:BYTE", "") for i in range(20)]
+
+    async with reading(s7_compiled(s7.port, *rows)) as scans:
+        assert (await anext(scans)).qualities is None
+        asked.clear()
+        await anext(scans)
+        while_busy = asked.copy()
+        busy[0] = False
+        while asked[-1] != 20:
+            await anext(scans)
+        asked.clear()
+        scan = [await anext(scans) for _ in range(3)][-1]
+
+    assert while_busy == [1] * 20
+    assert asked == [20] * 3, "one read a scan again"
+    assert scan.values == [0] * 20
+
+
+async def test_a_plc_that_refuses_everything_while_it_starts_is_soon_read_in_whole(
+    s7: Plc, s7_compiled: Compile
+) -> None:
+    s7.start({2: bytearray(4)})
+    rows = [("A", "DB1.DBB0:BYTE", ""), ("B", "DB1.DBB4:BYTE", "")]
+
+    async with reading(s7_compiled(s7.port, *rows)) as scans:
+        assert (await anext(scans)).qualities == [Quality.BAD_OUT_OF_RANGE] * 2
+        assert s7.server is not None
+        s7.server.register_area(SrvArea.DB, 1, s7.db1)
+        async with asyncio.timeout(5):
+            while (await anext(scans)).qualities is not None:
+                pass
+
+
+async def test_whatever_the_memory_holds_every_type_can_be_handed_over(
+    s7: Plc, s7_compiled: Compile
+) -> None:
+    rows = [(f"T{i}", address, kind) for i, (address, kind, _, _) in enumerate(MEMORY)]
+    s7.start()
+
+    async with reading(s7_compiled(s7.port, *rows)) as scans:
+        for byte in (0x00, 0x7F, 0x80, 0xD8, 0xFF):
+            s7.db1[:] = bytes([byte]) * len(s7.db1)
+            s7.db1[60:62] = b"\x0a\x0a"  # A text of ten such bytes.
+            await anext(scans)
+            scan = await anext(scans)
+            assert scan.values[-1] == chr(byte) * 10
+            assert len(decode_scan(encode_scan(scan)).values) == len(rows)
 
 
 async def test_a_string_that_was_never_written_is_bad_alone(s7: Plc, s7_compiled: Compile) -> None:
