@@ -1,1 +1,1 @@
-"""The `tailrace` command: check, run, status, tap, demo."""
+"""The `tailrace` command: check, run, status, tap, set-aside, demo."""

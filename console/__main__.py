@@ -17,6 +17,7 @@ from common.errors import QueueUnusable
 from common.places import Places
 from console import check as checking
 from console import run as running
+from console import set_aside as refusals
 from console import status as looking
 from console import tap as tapping
 from console.check_text import check_text
@@ -62,7 +63,7 @@ def check(places: Places, half: str | None, *, as_json: bool) -> None:
     """
     report = checking.check(places, (half,) if half else ("ot", "it"))
     if as_json:
-        click.echo(msgspec.json.encode(report).decode())
+        click.echo(msgspec.json.encode(report.document()).decode())
     else:
         for line in check_text(report, places):
             click.echo(line)
@@ -74,14 +75,19 @@ def check(places: Places, half: str | None, *, as_json: bool) -> None:
 def run(places: Places) -> None:
     """Run every process of the gateway.
 
-    Stays in the foreground; Ctrl-C or SIGTERM stops them all. A configuration with an error in it
-    is refused before anything starts.
+    Stays in the foreground; Ctrl-C or SIGTERM stops them all. An error in ot/ or supervisord.conf
+    is refused before anything starts. An error in it/ is shown and stops nothing: values are
+    collected and kept, and are delivered once it is corrected.
     """
     report = checking.check(places)
-    if report.findings:
+    if report.findings or report.warnings:
         for line in check_text(report, places):
             click.echo(line, err=True)
+    if report.stops_start:
         _stop("\nNothing was started.", EXIT_FOUND)
+    if report.findings:
+        text = "Everything is started nevertheless; what is wrong in it/ waits for its correction."
+        click.echo(f"\n{text}", err=True)
     try:
         running.make_places(places)
     except running.CannotRun as error:
@@ -133,6 +139,50 @@ def tap(places: Places, glob: str, limit: int | None, *, as_json: bool) -> None:
         )
     except KeyboardInterrupt:
         sys.exit(0)  # The usual way to end it.
+
+
+@tailrace.group(name="set-aside")
+def set_aside() -> None:
+    """Messages that a broker will never take."""
+
+
+@set_aside.command(name="list")
+@in_places
+@click.option("--target", help="Only this target's.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=0),
+    default=20,
+    show_default=True,
+    help="Messages shown of each target, the newest first.",
+)
+@json_option
+def list_set_aside(places: Places, target: str | None, limit: int, *, as_json: bool) -> None:
+    """Show what was refused, why and when; reasons are counted over all of it."""
+    try:
+        found = refusals.letters(places.queue_dir, target, limit=limit)
+    except (QueueUnusable, refusals.NoSuchTarget) as error:
+        _stop(str(error), EXIT_UNREACHABLE)
+    if as_json:
+        click.echo(msgspec.json.encode(found).decode())
+        return
+    for line in refusals.letters_text(found):
+        click.echo(line)
+
+
+@set_aside.command(name="drop")
+@in_places
+@click.option("--target", required=True, help="Whose messages.")
+@click.option("--yes", is_flag=True, help="They are lost for good: say that you mean it.")
+def drop_set_aside(places: Places, target: str, *, yes: bool) -> None:
+    """Forget everything that was refused by one target."""
+    if not yes:
+        raise click.UsageError("dropped messages are lost for good; add --yes to drop them")
+    try:
+        number = refusals.drop(places.queue_dir, target)
+    except (QueueUnusable, refusals.NoSuchTarget) as error:
+        _stop(str(error), EXIT_UNREACHABLE)
+    click.echo(f"{target}: {number:,} dropped")
 
 
 @tailrace.command(

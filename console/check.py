@@ -2,12 +2,14 @@
 
 Each half is judged by the room that will read it, in a process of its own, so that the console
 never disagrees with what starts later. The console adds what neither half can see: a device or
-target that no process in supervisord.conf serves.
+target that no process in supervisord.conf serves, and a supervisord.conf that would open a port.
 """
 
 import configparser
 import subprocess
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
 
 import msgspec
 
@@ -15,20 +17,58 @@ from common.config import CLOUD_FILE, read_document, table_at
 from common.errors import Finding
 from common.places import Places
 from common.plant import read_plant
-from console.programs import NAME, arguments_of, read_programs, supervisor_file
+from console.programs import (
+    NAME,
+    arguments_of,
+    programs_of,
+    read_supervisor_file,
+    supervisor_file,
+    unwanted_in,
+)
 from console.rooms import command, environment
 
 HALVES = {"ot": "collectors", "it": "uplink"}
 CHECK_TIMEOUT_S = 60.0
 
 
+@dataclass(frozen=True, slots=True)
+class Told(Finding):
+    """A finding as a room tells it."""
+
+    severity: Literal["error", "warning"] = "error"
+
+
 @dataclass
 class Report:
     """What was looked at, and everything that must change."""
 
-    findings: list[Finding] = field(default_factory=list)
+    of: dict[str, list[Finding]] = field(
+        default_factory=lambda: {"ot": [], "it": [], "supervisord": []}
+    )
+    """Findings by who owns what must change."""
+    warnings: list[Finding] = field(default_factory=list)
+    """What must change before long."""
     checked: dict[str, int] = field(default_factory=dict)
     """devices, groups, tags, targets → how many."""
+
+    @property
+    def findings(self) -> list[Finding]:
+        """Everything that must change."""
+        return [finding for each in self.of.values() for finding in each]
+
+    @property
+    def stops_start(self) -> bool:
+        """True when nothing may be started.
+
+        A mistake in it/ is none of these: values are collected and kept until somebody has
+        corrected it, and a certificate that expired must not stop an unattended site that had
+        its power cut.
+        """
+        return bool(self.of["ot"] or self.of["supervisord"])
+
+    def document(self) -> dict[str, Any]:
+        """Return the report as `--json` prints it."""
+        return {"findings": self.findings, "warnings": self.warnings, "checked": self.checked}
 
 
 def check(places: Places, halves: tuple[str, ...] = ("ot", "it")) -> Report:
@@ -46,7 +86,8 @@ def check(places: Places, halves: tuple[str, ...] = ("ot", "it")) -> Report:
     }
     report = Report()
     for half, process in running.items():
-        report.findings += answer(HALVES[half], process)
+        for told in answer(HALVES[half], process):
+            (report.warnings if told.severity == "warning" else report.of[half]).append(told)
     programs = _programs(places, report)
     if "ot" in halves:
         _look_at_plant(places, programs, report)
@@ -55,7 +96,7 @@ def check(places: Places, halves: tuple[str, ...] = ("ot", "it")) -> Report:
     return report
 
 
-def answer(room: str, process: subprocess.Popen[bytes]) -> list[Finding]:
+def answer(room: str, process: subprocess.Popen[bytes]) -> list[Told]:
     """Return what a room's check found, or that the check itself failed. Waits 60 s at most."""
     try:
         told, complaint = process.communicate(timeout=CHECK_TIMEOUT_S)
@@ -63,27 +104,36 @@ def answer(room: str, process: subprocess.Popen[bytes]) -> list[Finding]:
         process.kill()
         process.communicate()
         text = f"the check did not finish within {CHECK_TIMEOUT_S:.0f} s"
-        return [Finding(f"python -m {room} --check", "", text)]
+        return [Told(f"python -m {room} --check", "", text)]
     try:
-        findings = msgspec.json.decode(told, type=list[Finding])
+        findings = msgspec.json.decode(told, type=list[Told])
     except msgspec.MsgspecError:
         findings = None
     # An answer that contradicts the exit code is no answer: never report a broken check as clean.
-    if findings is not None and process.returncode == (1 if findings else 0):
-        return findings
+    if findings is not None:
+        failed = any(each.severity == "error" for each in findings)
+        if process.returncode == (1 if failed else 0):
+            return findings
     last = complaint.decode(errors="replace").strip().rpartition("\n")[2] or "it said nothing"
     text = f"the check itself failed, exit code {process.returncode}: {last}"
-    return [*(findings or []), Finding(f"python -m {room} --check", "", text)]
+    return [*(findings or []), Told(f"python -m {room} --check", "", text)]
 
 
 def _programs(places: Places, report: Report) -> dict[str, list[str]] | None:
     path = supervisor_file(places)
+    findings = report.of["supervisord"]
     try:
-        return read_programs(path)
+        sections = read_supervisor_file(path)
+        findings += [Finding(_shown(path, places), *each) for each in unwanted_in(sections)]
+        return programs_of(sections)
     except (OSError, ValueError, configparser.Error) as error:
         text = f"cannot be read: {error}".replace("\n", " ")
-        report.findings.append(Finding(str(path), "", text))
+        findings.append(Finding(_shown(path, places), "", text))
         return None
+
+
+def _shown(path: Path, places: Places) -> str:
+    return NAME if path.parent == places.config_dir else str(path)
 
 
 def _look_at_plant(places: Places, programs: dict[str, list[str]] | None, report: Report) -> None:
@@ -97,12 +147,12 @@ def _look_at_plant(places: Places, programs: dict[str, list[str]] | None, report
     if programs is None:
         return
     served = arguments_of("collectors", programs)
-    found_bad = {finding.where for finding in report.findings}
+    found_bad = {finding.where for finding in report.of["ot"]}
     for device in plant.devices:
         where = f"devices.{device.name}.protocol"
         if device.protocol not in served and where not in found_bad:
             text = _no_program(places, f"reads {device.protocol}", "collector-modbus")
-            report.findings.append(plant.document.finding(where, text))
+            report.of["ot"].append(plant.document.finding(where, text))
 
 
 def _look_at_targets(places: Places, programs: dict[str, list[str]] | None, report: Report) -> None:
@@ -117,7 +167,7 @@ def _look_at_targets(places: Places, programs: dict[str, list[str]] | None, repo
     for name in names:
         if name not in served:
             text = _no_program(places, f"drains the queue to {name}", "uplink-uns")
-            report.findings.append(document.finding(f"targets.{name}", text))
+            report.of["it"].append(document.finding(f"targets.{name}", text))
 
 
 def _no_program(places: Places, does: str, block: str) -> str:

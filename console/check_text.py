@@ -16,16 +16,23 @@ WIDTH_MAX = 100
 def check_text(report: Report, places: Places) -> list[str]:
     """Return what was found, place by place, and what to do next."""
     looked_at = ", ".join(_many(number, name) for name, number in report.checked.items())
+    lines = [*_lines(report.findings), *_lines(report.warnings, "warning: ")]
     if not report.findings:
-        return [f"{click.style('OK', fg='green')}  {looked_at} in {places.config_dir}"]
-    lines: list[str] = []
-    for finding in sorted(report.findings, key=_file_and_line):
-        where = f"  {finding.where}" if finding.where else ""
-        lines += [f"{click.style(finding.place, bold=True)}{where}", *_indented(finding.message)]
+        ok = f"{click.style('OK', fg='green')}  {looked_at} in {places.config_dir}"
+        return [*lines, "", ok] if lines else [ok]
     files = {_file_and_line(finding)[0] for finding in report.findings}
     things = f"{_many(len(report.findings), 'things')} to change in {_many(len(files), 'files')}"
     again = f"tailrace check --config {places.config_dir}"
     return [*lines, "", f"{things}. Then check again: {again}"]
+
+
+def _lines(findings: list[Finding], mark: str = "") -> list[str]:
+    lines: list[str] = []
+    for finding in sorted(findings, key=_file_and_line):
+        where = f"  {finding.where}" if finding.where else ""
+        place = click.style(finding.place, bold=True)
+        lines += [f"{place}{where}", *_indented(f"{mark}{finding.message}")]
+    return lines
 
 
 def _many(number: int, plural: str) -> str:

@@ -1,5 +1,6 @@
 """`tailrace run`: every process of the gateway under supervisord, in the foreground."""
 
+import fcntl
 import os
 import stat
 import subprocess
@@ -47,9 +48,20 @@ def start(places: Places) -> NoReturn:
         if stat.S_ISSOCK(os.fstat(sys.stdout.fileno()).st_mode):
             _give_stdout_a_pipe()
         variables["TAILRACE_LOGS"] = "/dev/fd/1"
+    _append_only()
     os.umask(0o077)
     conf = str(supervisor_file(places))
     become(command("supervisor.supervisord", ["-n", "-c", conf]), variables)
+
+
+def _append_only() -> None:
+    # supervisord writes its own lines through the inherited descriptor, at that one's own offset,
+    # and its children's through another: into a file that the shell opened with `>` they would
+    # write over each other.
+    for descriptor in (sys.stdout.fileno(), sys.stderr.fileno()):
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+            fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_APPEND)
 
 
 def _give_stdout_a_pipe() -> None:

@@ -5,6 +5,7 @@ is asked over a network: one is a Unix socket, the others are files.
 """
 
 import http.client
+import socket
 import time
 import xmlrpc.client
 from pathlib import Path
@@ -21,6 +22,8 @@ from console.run import supervisor_socket
 ANSWER_S = 2 * INTERVAL_S + 0.2
 """How long a second health reading is waited for: a process speaks once per interval."""
 LOOK_S = 0.05
+SUPERVISOR_TIMEOUT_S = 2.0
+"""A supervisord that is stopped or hangs takes connections and never answers."""
 
 _WORDS = {
     "STARTING": "starting",
@@ -127,9 +130,31 @@ def look(run_dir: Path) -> Status:
     )
 
 
-def _ask_supervisor(socket: Path) -> dict[str, dict[str, Any]] | None:
+class _ImpatientConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket, as supervisor's own connection, which waits for ever."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=SUPERVISOR_TIMEOUT_S)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect to the socket."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(SUPERVISOR_TIMEOUT_S)
+        self.sock.connect(str(self._path))
+
+
+class _ImpatientTransport(SupervisorTransport):  # type: ignore[misc]  # supervisor is untyped
+    """supervisor's transport with a time limit."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(None, None, f"unix://{path}")
+        self._get_connection = lambda: _ImpatientConnection(path)
+
+
+def _ask_supervisor(path: Path) -> dict[str, dict[str, Any]] | None:
     """Return supervisord's account by process name, None when it does not answer."""
-    transport = SupervisorTransport(None, None, f"unix://{socket}")
+    transport = _ImpatientTransport(path)
     try:
         # The address is never used: the transport speaks to the socket.
         proxy = xmlrpc.client.ServerProxy("http://127.0.0.1", transport)

@@ -8,11 +8,12 @@ from common.log import get_log
 from common.places import Places, add_places, places_of
 from common.process import Stopping, StopRequested, hold_role, main
 from common.queue import Cursor
-from uplink.config import check_cloud, load_gateway, load_target
+from uplink.config import check_cloud, is_error, load_gateway
 from uplink.registry import target_builder_of, wording_builder_of
 from uplink.report import Report
-from uplink.runner import Uplink, stay_idle, wait_for_queue
+from uplink.runner import Uplink
 from uplink.status import edge_path, offline_message
+from uplink.waiting import wait_for_queue, wait_for_settings
 
 log = get_log(__name__)
 
@@ -23,21 +24,16 @@ def drain_target(name: str, places: Places) -> None:
     stopping = Stopping()
     hold_role(places.run_dir, process)
     gateway = load_gateway(places.config_dir)
-    settings = load_target(places.config_dir, name, gateway.id)
     report = Report(places.run_dir, process, name)
-    if settings is None:
-        log.info("started, but it/cloud.toml has no such target; idle", target=name)
-        stay_idle(stopping, report)
-        return
     edge = edge_path(gateway.root, gateway.id)
-    build_target = target_builder_of(settings.config.kind)
-    target = build_target(settings, lambda: offline_message(edge))
-    build_wording = wording_builder_of(settings.config.payload)
-    log.info("started", target=name, address=target.address)
     try:
+        settings = wait_for_settings(places.config_dir, name, gateway.id, stopping, report)
+        target = target_builder_of(settings.config.kind)(settings, lambda: offline_message(edge))
+        log.info("started", target=name, address=target.address)
         reader = wait_for_queue(places.queue_dir, stopping, report)
     except StopRequested:
         return
+    build_wording = wording_builder_of(settings.config.payload)
     cursor = Cursor.open(places.queue_dir, name, epoch=reader.epoch)
     Uplink(
         target=target,
@@ -66,7 +62,7 @@ def command() -> None:
     if arguments.check:
         findings = check_cloud(places.config_dir)
         print_findings(findings, as_json=arguments.json)
-        sys.exit(1 if findings else 0)
+        sys.exit(1 if any(map(is_error, findings)) else 0)
     if name is None:
         parser.error("name a target, or --check")
     main(f"uplink-{name}", lambda: drain_target(name, places))

@@ -6,7 +6,7 @@ issuer, validity { notBefore, notAfter }, … } }. Only the path to `validity` i
 
 import re
 import ssl
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,11 +19,39 @@ _BEFORE_VALIDITY = 3
 """serialNumber, signature, issuer."""
 
 
+WARNING_TIME = timedelta(days=30)
+WARNING_SHARE = 3
+"""One part in so many of a shorter life: certificates of a few days are renewed by machines."""
+
+
 class Validity(NamedTuple):
     """The span in which a certificate is valid, as UTC."""
 
     not_before: datetime
     not_after: datetime
+
+    def unusable(self, now: datetime) -> str | None:
+        """Return why the certificate is not valid now, None when it is."""
+        clock = f"(this gateway's clock says {_shown(now)})"
+        if now > self.not_after:
+            return f"expired on {_shown(self.not_after)}; renew it {clock}"
+        if now < self.not_before:
+            return f"is not valid before {_shown(self.not_before)}; is the clock right? {clock}"
+        return None
+
+    def ends_soon(self, now: datetime) -> str | None:
+        """Return when the certificate ends and that it is time to renew it, None while it is not.
+
+        Time is within WARNING_TIME, or the last third of a shorter life.
+        """
+        left = self.not_after - now
+        if left > min(WARNING_TIME, (self.not_after - self.not_before) / WARNING_SHARE):
+            return None
+        return f"expires on {_shown(self.not_after)}, in {left.days} days; renew it"
+
+
+def _shown(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M} UTC"
 
 
 def validity_of(cert_file: Path) -> Validity:

@@ -74,6 +74,24 @@ class TargetConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             raise ValueError("password_file needs user")
 
 
+@dataclass(frozen=True, slots=True)
+class ValidityFinding(Finding):
+    """When a certificate is valid. Stops nothing: the clock may be wrong, and the broker judges."""
+
+    severity: str = "error"
+    """`warning` while there is time left to renew it."""
+
+    def __str__(self) -> str:
+        """One line, as any finding, that says when it is only a warning."""
+        mark = "warning: " if self.severity == "warning" else ""
+        return f"{mark}{Finding.__str__(self)}"
+
+
+def is_error(finding: Finding) -> bool:
+    """Return whether a check that found this has failed."""
+    return not isinstance(finding, ValidityFinding) or finding.severity == "error"
+
+
 @dataclass(frozen=True)
 class TargetSettings:
     """One target as the code uses it: every path absolute, every default filled in."""
@@ -89,7 +107,7 @@ class TargetSettings:
 
 
 def check_cloud(config_dir: Path) -> list[Finding]:
-    """Return everything that a person must change in it/, empty when nothing."""
+    """Return everything that a person must change in it/, now or soon; empty when nothing."""
     findings: list[Finding] = []
     read_targets(config_dir, "", findings)
     return findings
@@ -99,7 +117,8 @@ def load_target(config_dir: Path, target: str, gateway: str) -> TargetSettings |
     """Return the settings of one target, None when it/cloud.toml does not have it.
 
     Raises ConfigError with every finding about the file as a whole and about this target; what is
-    wrong with another target is the business of its own process.
+    wrong with another target is the business of its own process, and whether a certificate is
+    valid is for the broker to say.
     """
     findings: list[Finding] = []
     targets = read_targets(config_dir, gateway, findings)
@@ -107,7 +126,8 @@ def load_target(config_dir: Path, target: str, gateway: str) -> TargetSettings |
     mine = [
         finding
         for finding in findings
-        if not finding.where.startswith("targets.") or _within(finding.where, own)
+        if not isinstance(finding, ValidityFinding)
+        and (not finding.where.startswith("targets.") or _within(finding.where, own))
     ]
     if mine:
         raise ConfigError(mine)
@@ -190,7 +210,10 @@ def _target(
     )
     for key, text in _wrong_files(settings):
         findings.append(document.finding(f"{where}.{key}", text))
-    return settings if len(findings) == before else None
+    usable = len(findings) == before
+    if found := _validity_finding(settings, document, f"{where}.cert_file"):
+        findings.append(found)
+    return settings if usable else None
 
 
 def _check_choice(
@@ -210,39 +233,58 @@ def _check_choice(
 def _wrong_files(settings: TargetSettings) -> list[tuple[str, str]]:
     """Return (key, what is wrong) for every file that could not be used."""
     wrong: list[tuple[str, str]] = []
-    for key, secret in (("key_file", settings.key_file), ("password_file", settings.password_file)):
+    ca_file, cert_file, key_file = settings.ca_file, settings.cert_file, settings.key_file
+    for key, secret in (("key_file", key_file), ("password_file", settings.password_file)):
         if secret is not None and (text := rejected_secret(secret)):
             wrong.append((key, f"{secret} {text}"))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    if settings.ca_file is not None:
+    if ca_file is not None:
         try:
-            context.load_verify_locations(settings.ca_file)
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(ca_file)
         except ssl.SSLError:
-            wrong.append(("ca_file", f"{settings.ca_file} holds no PEM certificate"))
+            wrong.append(("ca_file", f"{ca_file} holds no PEM certificate"))
         except OSError as error:
-            wrong.append(("ca_file", f"{settings.ca_file} cannot be read: {error.strerror}"))
-    if settings.cert_file is not None:
-        wrong += _wrong_certificate(settings.cert_file)
-        if settings.key_file is not None and not wrong:
-            wrong += _wrong_pair(context, settings.cert_file, settings.key_file)
+            wrong.append(("ca_file", f"{ca_file} cannot be read: {error.strerror}"))
+    if cert_file is None or key_file is None:
+        return wrong
+    if text := _wrong_certificate(cert_file):
+        wrong.append(("cert_file", f"{cert_file} {text}"))
+    elif key_file.exists():  # Else it was found above.
+        wrong += _wrong_pair(cert_file, key_file)
     return wrong
 
 
-def _wrong_certificate(cert_file: Path) -> list[tuple[str, str]]:
+def _wrong_certificate(cert_file: Path) -> str | None:
     try:
-        validity = validity_of(cert_file)
+        validity_of(cert_file)
     except OSError as error:
-        return [("cert_file", f"{cert_file} cannot be read: {error.strerror}")]
+        return f"cannot be read: {error.strerror}"
     except ValueError as error:
-        return [("cert_file", f"{cert_file} {error}")]
+        return str(error)
+    return None
+
+
+def _validity_finding(
+    settings: TargetSettings, document: Document, where: str
+) -> ValidityFinding | None:
+    """Return what must be said of the time in which the certificate is valid, None if nothing."""
+    if settings.cert_file is None:
+        return None
+    try:
+        validity = validity_of(settings.cert_file)
+    except (OSError, ValueError):
+        return None  # Found already.
     now = datetime.fromtimestamp(now_ns() / 1e9, UTC)
-    if now > validity.not_after:
-        text = f"{cert_file} expired on {validity.not_after:%Y-%m-%d %H:%M} UTC; renew it"
-        return [("cert_file", text + f" (this gateway's clock says {now:%Y-%m-%d %H:%M} UTC)")]
-    return []
+    text, severity = validity.unusable(now), "error"
+    if text is None:
+        text, severity = validity.ends_soon(now), "warning"
+    if text is None:
+        return None
+    message = f"{settings.cert_file} {text}"
+    return ValidityFinding(document.place(where), where, message, severity)
 
 
-def _wrong_pair(context: ssl.SSLContext, cert_file: Path, key_file: Path) -> list[tuple[str, str]]:
+def _wrong_pair(cert_file: Path, key_file: Path) -> list[tuple[str, str]]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
         # An empty password instead of a question on the terminal for an encrypted key.
         context.load_cert_chain(cert_file, key_file, password="")

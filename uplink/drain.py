@@ -25,6 +25,9 @@ from uplink.contract import Verdict
 
 TRIES_MAX = 5
 """Of one message that fails without a reason (MQTT 0x80, 0x83), before it is set aside."""
+STRIKES_MAX = 2
+"""Connections that one message must have ended while nothing else was in flight, before it is set
+aside: once may be chance, and a message that was blamed wrongly never arrives."""
 PAUSE_FIRST_S = 0.5
 PAUSE_MOST_S = 60.0
 """Between tries of messages that the far side does not take for now."""
@@ -57,13 +60,18 @@ class _Unsettled(Generic[R]):
 class Item(Generic[R]):
     """One message of one record on its way."""
 
-    __slots__ = ("number", "payload", "record", "topic", "tries", "unsettled")
+    __slots__ = ("number", "payload", "put_off", "record", "strikes", "topic", "tries", "unsettled")
 
     def __init__(self, unsettled: _Unsettled[R], number: int) -> None:
         self.unsettled = unsettled
         self.record = unsettled.record
         self.number = number
         self.tries = 0
+        """Failures without a reason; a far side that says `later` costs none."""
+        self.put_off = False
+        """True once it was refused for now."""
+        self.strikes = 0
+        """Connections that it ended alone."""
         self.topic = ""
         self.payload = b""
         """As last published; kept for the dead-letter store."""
@@ -96,6 +104,8 @@ class Drain(Generic[R]):
         self.read_after = position
         """The sequence after which the next record to feed stands."""
         self.in_flight: dict[int, Item[R]] = {}
+        self.in_flight_bytes = 0
+        """Payload of what is in flight."""
         self._unsettled: deque[_Unsettled[R]] = deque()
         self._fresh: deque[Iterator[Item[R]]] = deque()
         self._again: deque[Item[R]] = deque()
@@ -151,6 +161,7 @@ class Drain(Generic[R]):
     def published(self, item: Item[R], ticket: int) -> None:
         """Account for a message that is on its way under `ticket`."""
         self.in_flight[ticket] = item
+        self.in_flight_bytes += len(item.payload)
 
     def set_aside(self, item: Item[R], reason: str) -> None:
         """Settle a message that will never be taken."""
@@ -165,36 +176,42 @@ class Drain(Generic[R]):
         item = self.in_flight.pop(ticket, None)
         if item is None:
             return None
+        self.in_flight_bytes -= len(item.payload)
         if verdict is Verdict.TAKEN:
-            if item.tries:  # It works again: the next pause is a short one.
+            if item.put_off:  # It works again: the next pause is a short one.
                 self._pauses_s = jittered_delays_s(PAUSE_FIRST_S, PAUSE_MOST_S)
             if not self.superseded(item):
                 self._newest[item.topic] = item.place
             self._settle(item)
             return None
-        item.tries += 1
-        if verdict is Verdict.NEVER or (verdict is Verdict.RETRY and item.tries >= TRIES_MAX):
+        item.tries += verdict is Verdict.RETRY
+        if verdict is Verdict.NEVER or item.tries >= TRIES_MAX:
             self.set_aside(item, reason)
             return item
+        item.put_off = True
         if not self._refused:
             self._resume_at_s = now_s + next(self._pauses_s)
         self._refused.append(item)
         return None
 
-    def disconnected(self, *, blamed: str = "") -> Item[R] | None:
+    def disconnected(self, *, blamed: str = "", others: bool = False) -> Item[R] | None:
         """Take back everything in flight, to be published again in order.
 
-        `blamed` is the far side's reason when it cut the connection because of a message. Which
-        one, it does not say: they are then repeated one at a time, and the one that does it alone
-        is set aside and returned.
+        `blamed` is the far side's reason when it cut the connection because of a message, `others`
+        is true when messages were in flight that are not the drain's. Which message it was, the
+        far side does not say: all of them are repeated one at a time, and the one that was alone
+        in flight STRIKES_MAX times is set aside and returned.
         """
         flying = sorted(self.in_flight.values(), key=_place)
         self.in_flight.clear()
+        self.in_flight_bytes = 0
         culprit = None
-        if blamed and len(flying) == 1:
-            culprit = flying.pop()
-            self.set_aside(culprit, blamed)
-        elif blamed:
+        if blamed and len(flying) == 1 and not others:
+            flying[0].strikes += 1
+            if flying[0].strikes >= STRIKES_MAX:
+                culprit = flying.pop()
+                self.set_aside(culprit, blamed)
+        if blamed:
             self._suspects = max(self._suspects, len(flying))
         self._again = deque(sorted((*flying, *self._refused, *self._again), key=_place))
         self._refused = []

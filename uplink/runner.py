@@ -7,15 +7,13 @@ again at the cursor: what was taken since is published again, with the same iden
 
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from common.backoff import jittered_delays_s
 from common.clock import monotonic_s, now_ns
-from common.errors import QueueUnusable, TargetUnavailable
+from common.errors import TargetUnavailable
 from common.log import get_log
 from common.process import Stopping, StopRequested
-from common.queue import Cursor, DeadLetter, QueueReader
-from common.queue.cursor import SET_ASIDE_MAX
+from common.queue import Cursor, QueueReader
 from common.records import GapRecord, Record
 from uplink.config import IN_FLIGHT_MAX
 from uplink.contract import (
@@ -29,6 +27,7 @@ from uplink.contract import (
     Wording,
 )
 from uplink.drain import Drain, Item
+from uplink.letters import Letters
 from uplink.report import Report
 from uplink.status import STATUS_INTERVAL_S, offline_message, online_message
 
@@ -36,6 +35,8 @@ RECORDS_MAX = 64
 """Read from the queue at once; blocks come whole, so some may be more."""
 TURN_MAX = 2 * IN_FLIGHT_MAX
 """Messages looked at before the network is served again."""
+IN_FLIGHT_BYTES_MAX = 16 * 1024**2
+"""Of payload in flight; one message more may exceed it. All of it may be refused."""
 QUEUE_POLL_S = 0.01
 """Between looks at a queue that was drained: the largest part of the live latency."""
 ANSWER_WAIT_S = 0.1
@@ -52,35 +53,8 @@ STATUS_HOLD_S = 600.0
 LEAVE_S = 2.0
 """For the answers to what is in flight when told to stop; all of leaving stays below 5 s."""
 GOODBYE_S = 1.0
-QUEUE_WAIT_S = 0.25
-LOGGED_TOPICS_MAX = 20
-"""Topics named in the log when their messages are set aside; the store has them all."""
 
 log = get_log(__name__)
-
-
-def wait_for_queue(path: Path, stopping: Stopping, report: Report) -> QueueReader:
-    """Return the queue, however long the normalizer takes to create it. Raises StopRequested."""
-    told = ""
-    while not stopping.requested:
-        try:
-            return QueueReader.open(path)
-        except QueueUnusable as error:
-            report.error = str(error)
-        if report.error != told:
-            told = report.error
-            log.info("waiting for the queue", reason=told)
-        report.write_when_due()
-        time.sleep(QUEUE_WAIT_S)
-    raise StopRequested
-
-
-def stay_idle(stopping: Stopping, report: Report) -> None:
-    """Report until told to stop; for a target that the configuration does not have."""
-    report.process_state = "idle"
-    while not stopping.requested:
-        report.write_when_due()
-        time.sleep(REST_SLICE_S)
 
 
 class Uplink:
@@ -111,8 +85,7 @@ class Uplink:
         self._status_at_s = 0.0
         self._status_held_until_s = 0.0
         self._told_away = ""
-        self._last_reason = ""
-        self._told_topics: set[str] = set()
+        self._letters = Letters(cursor, wording, report)
         self._retries_s = jittered_delays_s(RETRY_FIRST_S, RETRY_MOST_S)
         self._refusals_s = jittered_delays_s(REFUSED_FIRST_S, REFUSED_MOST_S)
         report.acked_sequence = cursor.position
@@ -143,12 +116,7 @@ class Uplink:
         except TargetUnavailable as error:
             if connected_at_s is not None and monotonic_s() - connected_at_s > STABLE_S:
                 self._refusals_s = jittered_delays_s(REFUSED_FIRST_S, REFUSED_MOST_S)
-            blamed = str(error) if isinstance(error, MessageBlamed) else ""
-            if blamed and self._own and not self._drain.in_flight:
-                self._hold_status(blamed)
-            if culprit := self._drain.disconnected(blamed=blamed):
-                self._note_set_aside(culprit, blamed)
-            self._own.clear()
+            self._take_back(str(error) if isinstance(error, MessageBlamed) else "")
             self._persist(at_once=True)
             self._rest(error)
 
@@ -156,22 +124,17 @@ class Uplink:
         wait_s = self._fill(connection)
         self._apply(connection.exchange(wait_s))
         self._persist()
+        self._letters.look_when_due()
+        self._show_state()
         self._speak(connection)
         self._report.in_flight = len(self._drain.in_flight)
         self._report.write_when_due()
 
     def _fill(self, connection: Connection) -> float:
         """Publish what the window takes; return how long the exchange may wait."""
-        if self._report.set_aside > SET_ASIDE_MAX - TURN_MAX - IN_FLIGHT_MAX:
-            raise TargetRefused(
-                f"{self._report.set_aside} messages are set aside, the last one: "
-                f"{self._last_reason}; correct the broker's permissions or limits, then retry or "
-                "drop them"
-            )
         now_s, at_ns = monotonic_s(), now_ns()
         for _ in range(TURN_MAX):
-            alone = self._drain.one_at_a_time and (self._drain.in_flight or self._own)
-            if alone or not connection.room:
+            if self._must_wait() or not connection.room:
                 return ANSWER_WAIT_S
             item = self._drain.next(now_s)
             if item is not None:
@@ -181,6 +144,16 @@ class Uplink:
             elif not self._read():
                 return QUEUE_POLL_S
         return 0.0
+
+    def _must_wait(self) -> bool:
+        """Return whether an answer, or room for dead letters, must come before the next message."""
+        drain, letters = self._drain, self._letters
+        if letters.congested and not drain.in_flight:
+            self._persist(at_once=True)  # Everything before them is settled: the cursor may pass.
+        if letters.full or drain.in_flight_bytes > IN_FLIGHT_BYTES_MAX:
+            return True
+        alone = drain.one_at_a_time and (drain.in_flight or self._own)
+        return bool(alone or (letters.congested and drain.in_flight))
 
     def _read(self) -> bool:
         """Feed the drain from the queue; return False when there is nothing new."""
@@ -220,32 +193,29 @@ class Uplink:
                 continue
             if verdict is Verdict.TAKEN:
                 self._report.acked += 1
+                self._report.last_ack_at_ns = now_ns()
+                self._retries_s = jittered_delays_s(RETRY_FIRST_S, RETRY_MOST_S)
             else:
                 self._report.refused += 1
             aside = self._drain.answered(ticket, verdict, reason, now_s)
             if aside is not None:
-                self._note_set_aside(aside, reason)
-        self._report.last_ack_at_ns = now_ns()
-        self._retries_s = jittered_delays_s(RETRY_FIRST_S, RETRY_MOST_S)
+                self._letters.add(aside, reason)
+
+    def _take_back(self, blamed: str) -> None:
+        """Account for what was in flight when the connection ended.
+
+        Named as a culprit is only what was in flight alone: with our own status beside it, the
+        status comes first on the next connection, and alone.
+        """
+        if blamed and self._own and not self._drain.in_flight:
+            self._hold_status(blamed)
+        if culprit := self._drain.disconnected(blamed=blamed, others=bool(self._own)):
+            self._letters.add(culprit, blamed)
+        self._own.clear()
 
     def _set_aside(self, item: Item[Record | GapRecord], reason: str) -> None:
         self._drain.set_aside(item, reason)
-        self._note_set_aside(item, reason)
-
-    def _note_set_aside(self, item: Item[Record | GapRecord], reason: str) -> None:
-        self._report.set_aside += 1
-        self._last_reason = reason
-        self._tell_once(item.topic, reason)
-
-    def _tell_once(self, topic: str, reason: str) -> None:
-        if topic in self._told_topics or len(self._told_topics) >= LOGGED_TOPICS_MAX:
-            return
-        self._told_topics.add(topic)
-        log.warning(
-            "messages set aside", target=self._report.target, topic=topic or "-", reason=reason
-        )
-        if len(self._told_topics) == LOGGED_TOPICS_MAX:
-            log.warning("further topics are set aside without a line each; see the store")
+        self._letters.add(item, reason)
 
     def _persist(self, *, at_once: bool = False) -> None:
         """Make the position and what was set aside durable, at most every PERSIST_INTERVAL_S."""
@@ -254,15 +224,8 @@ class Uplink:
             return
         if self._drain.position <= self._cursor.position:
             return
-        position, aside = self._drain.settled()
-        letters = [self._letter(each.item, each.reason) for each in aside]
-        self._cursor.advance(position, letters)
+        self._letters.store(self._drain)
         self._persist_at_s = monotonic_s() + PERSIST_INTERVAL_S
-        self._report.acked_sequence = position
-
-    def _letter(self, item: Item[Record | GapRecord], reason: str) -> DeadLetter:
-        index = self._wording.index(item.record, item.number)
-        return DeadLetter(item.record.sequence, index, item.topic, item.payload, reason, now_ns())
 
     def _welcome(self, connection: Connection) -> None:
         report = self._report
@@ -275,16 +238,25 @@ class Uplink:
             log.warning("broker is limited", target=report.target, note=note)
         report.process_state, report.state, report.error = "running", "online", None
         report.notes = connection.notes
-        report.set_aside = self._cursor.set_aside_count
+        self._letters.look()
         self._status_at_s = self._status_held_until_s
         self._speak(connection)
         report.write()
+
+    def _show_state(self) -> None:
+        """While connected: refused when the store of refused messages is full, else online."""
+        report, full = self._report, self._letters.full
+        if full != (report.state == "refused"):
+            report.state = "refused" if full else "online"
+            report.error = self._letters.complaint() if full else None
 
     def _speak(self, connection: Connection) -> None:
         """Publish the gateway's status when it is due and the window has room."""
         now_s = monotonic_s()
         if now_s < self._status_at_s or self._own or not connection.room:
             return
+        if self._drain.one_at_a_time and self._drain.in_flight:
+            return  # A suspect is in flight: nothing of ours may share the blame.
         self._status_at_s = now_s + STATUS_INTERVAL_S
         depth = max(0, self._reader.last_sequence() - self._drain.position)
         message = online_message(
@@ -300,7 +272,7 @@ class Uplink:
     def _hold_status(self, reason: str) -> None:
         """Be silent for a while: a status that is refused must not stand in the data's way."""
         self._status_held_until_s = self._status_at_s = monotonic_s() + STATUS_HOLD_S
-        self._tell_once(f"{self._edge}/status", reason)
+        self._letters.tell_once(f"{self._edge}/status", reason)
 
     def _leave(self, connection: Connection) -> None:
         """Wait a little for the answers in flight, then say that we go."""

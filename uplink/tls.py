@@ -12,7 +12,8 @@ from common.errors import TargetUnavailable
 from uplink.config import TargetSettings
 from uplink.contract import TargetRefused
 
-_HANDSHAKE_TIMEOUT_S = 5.0
+NAMES_TIMEOUT_S = 2.0
+"""For each of connecting and shaking hands once more, to read the names of a wrong certificate."""
 
 # OpenSSL's X509_V_ERR_…, x509_vfy.h
 _NOT_YET_VALID = 9
@@ -78,7 +79,11 @@ def configure(context: ssl.SSLContext, settings: TargetSettings) -> None:
 
 
 def explained(error: OSError | ValueError, settings: TargetSettings) -> TargetUnavailable:
-    """Return the error as a sentence; TargetRefused when waiting alone will not cure it."""
+    """Return the error as a sentence; TargetRefused when waiting alone will not cure it.
+
+    For a certificate with a wrong name it connects once more, 2 * NAMES_TIMEOUT_S at most: call it
+    where that may block.
+    """
     config = settings.config
     place = f"{config.host}:{config.port}"
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -161,7 +166,7 @@ def _names_presented(settings: TargetSettings) -> list[str]:
         configure(context, settings)
         context.check_hostname = False  # Its name is the question; its signature is still checked.
         with (
-            socket.create_connection(address, timeout=_HANDSHAKE_TIMEOUT_S) as connection,
+            socket.create_connection(address, timeout=NAMES_TIMEOUT_S) as connection,
             context.wrap_socket(connection, server_hostname=settings.server_name) as wrapped,
         ):
             certificate = wrapped.getpeercert() or {}

@@ -5,11 +5,14 @@ identity, and it subscribes to the broker and keeps everything that arrives.
 """
 
 import os
+import shutil
 import signal
 import ssl
 import sys
+import tempfile
 import threading
 import time
+import weakref
 import xmlrpc.client
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -65,7 +68,10 @@ class GatewaySite:
 
     def __init__(self, folder: Path, broker: str = "embedded", count_every_ms: int = 100) -> None:
         self.folder = folder
-        self.config_dir, self.run_dir = folder / "config", folder / "run"
+        self.config_dir = folder / "config"
+        # Not below `folder`: a Unix socket's path has 107 bytes, and pytest's folders are deep.
+        self.run_dir = Path(tempfile.mkdtemp(prefix="tailrace-test-"))
+        weakref.finalize(self, shutil.rmtree, self.run_dir, ignore_errors=True)
         self.data_dir, self.logs_dir = folder / "data", folder / "logs"
         self.count_every_ms = count_every_ms
         self.kind = broker

@@ -4,27 +4,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from uplink_rig import GATEWAY, Site, Subscriber
+from uplink_rig import Certificates, Site, Subscriber
 
-from demo.pki import Authority, Identity, Pki
-
-OPEN = ("max_queued_messages 1000000", "max_inflight_messages 0")
-"""A subscriber of mosquitto loses nothing because it is slow. Not 0 messages, which also means
-without a limit: mosquitto 2.0.11 then hangs up after each publish that it denies."""
-
-
-class Certificates:
-    """One authority for all tests, and what it has issued."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.authority = Authority()
-        self.pki = Pki(
-            ca_file=self.authority.write_ca(folder / "ca.pem"),
-            server=self.authority.server(folder),
-            client=self.authority.client(folder, common_name=GATEWAY),
-        )
-        self.lake = self.authority.client(folder, "lake", common_name="lake")
+from demo.pki import Identity, Pki
 
 
 @pytest.fixture(scope="session")

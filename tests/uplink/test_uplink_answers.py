@@ -18,8 +18,10 @@ from scripted_broker import (
 )
 from uplink_rig import Site, wait_until
 
+from common.clock import monotonic_s
 from demo.pki import Pki
 from uplink.drain import TRIES_MAX
+from uplink.status import STATUS_INTERVAL_S
 
 pytestmark = pytest.mark.process
 
@@ -76,6 +78,21 @@ def test_a_quota_makes_the_uplink_wait_and_lose_nothing(site: Site, pki: Pki) ->
     cursor = site.cursor()
     assert cursor.set_aside_count == 0
     cursor.close()
+
+
+def test_only_an_acknowledgement_of_data_counts_as_one(site: Site, pki: Pki) -> None:
+    """The status is taken, the data never: `last_ack_at_ns` must not look as if all were well."""
+
+    def answers(message: Published) -> list[bytes]:
+        return [puback(message.packet_id, 0x97 if message.number else 0)]
+
+    with ScriptedBroker(pki, answers) as broker:
+        site.configure(broker.port)
+        site.fill(RECORDS, TAGS)
+        site.start()
+        wait_until(lambda: site.detail.get("refused", 0) >= 2 * RECORDS * TAGS, "refused twice")
+        assert site.detail["last_ack_at_ns"] is None
+        assert site.stop() == 0
 
 
 @pytest.mark.parametrize("code", [0x80, 0x83])
@@ -167,6 +184,96 @@ def test_a_refused_status_does_not_stand_in_the_way_of_the_data(site: Site, pki:
 
     assert {each.place for each in broker.samples} == set(ALL)
     assert len(broker.messages) - len(broker.samples) == 1, "the status was tried once"
+
+
+def test_a_message_beside_a_status_that_ends_connections_is_not_blamed(
+    site: Site, pki: Pki
+) -> None:
+    """The broker hangs up over our status, when one good message is in flight beside it."""
+    held: list[Published] = []
+
+    def answers(message: Published) -> list[bytes]:
+        if message.connection == 1:
+            held.append(message)
+            return [disconnect(0x90)] if len(held) == 2 else []
+        return take(message) if message.number else [disconnect(0x90)]
+
+    with ScriptedBroker(pki, answers, welcome=lambda _: connack(ReceiveMaximum=2)) as broker:
+        drain(site, broker)
+        assert site.stop() == 0
+
+    assert {bool(each.number) for each in held} == {True, False}, "both were in flight"
+    assert {each.place for each in broker.samples} == set(ALL)
+    cursor = site.cursor()
+    assert cursor.set_aside() == [], "no good message was thrown away"
+    cursor.close()
+
+
+def test_a_strike_beside_our_status_does_not_count_against_the_message(
+    site: Site, pki: Pki
+) -> None:
+    def answers(message: Published) -> list[bytes]:
+        if message.connection == 1:
+            return [disconnect(0x90)] if message.number else []
+        chance = message.connection == 2 and message.number
+        return [disconnect(0x90)] if chance else take(message)
+
+    with ScriptedBroker(pki, answers, welcome=lambda _: connack(ReceiveMaximum=2)) as broker:
+        drain(site, broker)
+        assert site.stop() == 0
+
+    assert {each.place for each in broker.samples} == set(ALL)
+    assert len(broker.connects) == 3
+    cursor = site.cursor()
+    assert cursor.set_aside() == [], "only the second connection was lost to it alone"
+    cursor.close()
+
+
+def test_our_status_is_silent_while_a_suspect_is_in_flight(site: Site, pki: Pki) -> None:
+    """Longer than the status interval; else the status would share the blame, or spread it."""
+    suspect: list[Published] = []
+    held_s: list[float] = []
+    beside: list[Published] = []
+
+    def answers(message: Published) -> list[bytes]:
+        if message.connection == 1:
+            return [disconnect(0x90)] if message.number == 2 else []
+        if message.number and not suspect:
+            suspect.append(message)
+            held_s.append(monotonic_s())
+            return []
+        if len(held_s) == 1:
+            beside.append(message)
+        return take(message)
+
+    def idle() -> list[bytes]:
+        if len(held_s) != 1 or monotonic_s() - held_s[0] < STATUS_INTERVAL_S + 1:
+            return []
+        held_s.append(monotonic_s())
+        return [puback(suspect[0].packet_id)]
+
+    with ScriptedBroker(pki, answers, idle=idle) as broker:
+        drain(site, broker)
+        assert site.stop() == 0
+
+    assert len(held_s) == 2
+    assert beside == [], "nothing else was sent meanwhile"
+
+
+def test_a_message_that_is_in_flight_when_a_connection_ends_once_is_not_blamed(
+    site: Site, pki: Pki
+) -> None:
+    def answers(message: Published) -> list[bytes]:
+        return [disconnect(0x81)] if message.number == 3 else take(message)
+
+    with ScriptedBroker(pki, answers, welcome=lambda _: connack(ReceiveMaximum=1)) as broker:
+        drain(site, broker)
+        assert site.stop() == 0
+
+    assert {each.place for each in broker.samples} == set(ALL)
+    cursor = site.cursor()
+    assert cursor.set_aside() == [], "a second strike never came"
+    cursor.close()
 
 
 def test_the_receive_maximum_is_never_exceeded(site: Site, pki: Pki) -> None:

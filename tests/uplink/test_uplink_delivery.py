@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import OPEN
 from uplink_rig import (
     EDGE,
     GATEWAY,
+    OPEN,
     ROOT,
     Site,
     Subscriber,
@@ -154,13 +154,27 @@ def test_a_target_that_is_not_configured_leaves_the_process_idle(site: Site) -> 
     assert site.log.count("no such target") == 1
 
 
-def test_a_wrong_configuration_ends_the_process_with_every_finding(site: Site) -> None:
+def test_a_wrong_it_half_is_waited_out_with_every_finding(site: Site) -> None:
     (site.config_dir / "it" / "cloud.toml").write_text('[targets.uns]\nkind = "mqt"\nprot = 1\n')
+
+    process = site.start()
+    wait_until(lambda: site.detail.get("state") == "refused", "it says that it cannot begin")
+
+    said = site.detail["error"]
+    assert all(text in said for text in ("did you mean 'mqtt'", "'prot'", "'host'"))
+    assert all(text in site.log for text in ("did you mean 'mqtt'", "'prot'", "'host'"))
+    assert process.poll() is None
+    assert site.stop() == 0
+
+
+def test_a_gateway_without_a_name_ends_the_process(site: Site) -> None:
+    """That is OT's half, which is refused before the start: here it went wrong later."""
+    (site.config_dir / "ot" / "plant.toml").write_text("[gateway]\n")
 
     code = site.start().wait(10)
 
     assert code == 78
-    assert all(text in site.log for text in ("did you mean 'mqtt'", "'prot'", "'host'"))
+    assert "missing required key 'id'" in site.log
 
 
 def test_a_second_uplink_of_the_same_target_is_refused(

@@ -14,8 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from conftest import OPEN
-from uplink_rig import EDGE, Site, Subscriber, first_arrivals, repeats, wait_until
+from uplink_rig import EDGE, OPEN, Site, Subscriber, first_arrivals, repeats, wait_until
 
 from common.clock import monotonic_s
 from demo.broker import MosquittoBroker

@@ -8,16 +8,19 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
 import pytest
-from conftest import OPEN, Certificates
-from uplink_rig import ROOT, Site, Subscriber, make_plan, wait_until
+from uplink_rig import OPEN, ROOT, Certificates, Site, Subscriber, make_plan, wait_until
 
 from demo.broker import MosquittoBroker
 from demo.children import free_port
 from demo.pki import Authority, Pki
+from uplink.config import load_target
+from uplink.contract import Message
+from uplink.targets.mqtt import build_target
 
 pytestmark = pytest.mark.process
 
@@ -193,6 +196,99 @@ def test_an_unknown_client_certificate_is_told(site: Site, pki: Pki, tmp_path: P
             broker.port, cert_file=str(stranger.cert_file), key_file=str(stranger.key_file)
         )
         start_and_read_error(site, "does not know the authority that signed our certificate")
+
+
+def test_our_own_expired_certificate_is_for_the_broker_to_refuse(
+    site: Site, certificates: Certificates, tmp_path: Path
+) -> None:
+    """Our clock may be the one that is wrong: the process starts, and asks."""
+    expired = certificates.authority.expired(tmp_path)
+    with MosquittoBroker(tmp_path / "broker", certificates.pki) as broker:
+        site.configure(
+            broker.port, cert_file=str(expired.cert_file), key_file=str(expired.key_file)
+        )
+        start_and_read_error(site, "our certificate (cert_file) has expired; renew it")
+        assert site.detail["state"] == "refused"
+
+
+def test_a_mistake_in_it_is_waited_out_and_a_correction_needs_no_restart(
+    site: Site, subscribe: Callable[..., Subscriber], pki: Pki, tmp_path: Path
+) -> None:
+    with MosquittoBroker(tmp_path / "broker", pki) as broker:
+        subscriber = subscribe(broker.port)
+        site.configure(broker.port, ca_file="none.pem", prot=1)
+        site.fill(RECORDS, TAGS)
+        process = site.start()
+        wait_until(lambda: site.detail.get("state") == "refused", "it says that it is refused")
+        error = site.detail["error"]
+        site.configure(broker.port)
+        wait_until(lambda: len(subscriber.payloads()) == RECORDS * TAGS, "it delivers by itself")
+        assert process.poll() is None
+        assert site.stop() == 0
+
+    assert "targets.uns.prot" in error
+    assert "it/cloud.toml" in error
+    assert site.log.count("no usable settings") == 1
+
+
+def test_a_process_that_waits_for_its_settings_stops_at_once(site: Site) -> None:
+    process = site.start()
+    wait_until(lambda: site.detail.get("state") == "refused", "there is no it/cloud.toml")
+
+    assert process.poll() is None, "no file is no reason to end either"
+    assert site.stop(timeout_s=5) == 0
+    assert "no such file" in site.log
+
+
+class HoldingServer:
+    """Shakes hands once with the certificate of another host, and holds every later connection."""
+
+    def __init__(self, pki: Pki) -> None:
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(pki.server.cert_file, pki.server.key_file)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._thread = threading.Thread(target=self._serve)
+        self.port = int(self._listener.getsockname()[1])
+        self.holding = threading.Event()
+
+    def _serve(self) -> None:
+        first, _ = self._listener.accept()
+        with first, suppress(OSError):  # The client does not like the name, as it should.
+            self._context.wrap_socket(first, server_side=True).close()
+        with suppress(OSError):  # Closed: nobody came a second time.
+            second, _ = self._listener.accept()
+            with second:
+                self.holding.set()
+                while second.recv(4096):
+                    pass
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join()
+
+
+class Enough(Exception):
+    """What `waiting` raises when it is told to stop."""
+
+
+def test_asking_for_the_right_name_holds_up_nothing(site: Site, pki: Pki) -> None:
+    with HoldingServer(pki) as server:
+        site.configure(server.port, server_name="uns.example.com")
+        settings = load_target(site.config_dir, "uns", "g1")
+        assert settings is not None
+        target = build_target(settings, lambda: Message("status", b"{}", retain=True))
+
+        def waiting() -> None:
+            if server.holding.is_set():
+                raise Enough
+
+        with pytest.raises(Enough):  # Health is written and SIGTERM heard while the server holds.
+            target.connect(waiting)
 
 
 def test_nobody_there_is_told(site: Site) -> None:

@@ -26,7 +26,7 @@ from common.clock import monotonic_s, now_ns
 from common.health import Health
 from common.queue import Cursor, QueueReader, QueueWriter
 from common.records import Column, Gap, Plan, ValueType
-from demo.pki import Identity, Pki
+from demo.pki import Authority, Identity, Pki
 
 GATEWAY = "sitea-line1"
 ROOT = "Acme/SiteA/Stamping/Line1"
@@ -37,6 +37,25 @@ RECORDS_PER_COMMIT = 30
 
 Identifier = tuple[int, int | str]
 """(sequence, index) of a message's id."""
+
+
+OPEN = ("max_queued_messages 1000000", "max_inflight_messages 0")
+"""A subscriber of mosquitto loses nothing because it is slow. Not 0 messages, which also means
+without a limit: mosquitto 2.0.11 then hangs up after each publish that it denies."""
+
+
+class Certificates:
+    """One authority for all tests, and what it has issued."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.authority = Authority()
+        self.pki = Pki(
+            ca_file=self.authority.write_ca(folder / "ca.pem"),
+            server=self.authority.server(folder),
+            client=self.authority.client(folder, common_name=GATEWAY),
+        )
+        self.lake = self.authority.client(folder, "lake", common_name="lake")
 
 
 def wait_until(condition: Callable[[], object], what: str, timeout_s: float = PATIENCE_S) -> None:

@@ -28,7 +28,7 @@ from uplink.targets.mqtt_connection import (
 )
 from uplink.targets.mqtt_packets import INBOUND_BYTES_MAX
 from uplink.targets.mqtt_socket import GatheringContext, GatheringSocket
-from uplink.tls import configure, explained
+from uplink.tls import NAMES_TIMEOUT_S, configure, explained
 
 
 def build_target(settings: TargetSettings, last_words: LastWords) -> "MqttTarget":
@@ -113,8 +113,9 @@ class MqttTarget:
         half a minute; neither stopping nor the health file waits for it.
         """
         config = self._settings.config
-        # Three waits in a row, each bounded by the timeout: name, connection, handshake.
-        until_s = monotonic_s() + 3 * config.connect_timeout_s
+        # Three waits in a row, each bounded by the timeout: name, connection, handshake. Then, for
+        # a certificate with a wrong name, connection and handshake once more.
+        until_s = monotonic_s() + 3 * config.connect_timeout_s + 2 * NAMES_TIMEOUT_S
         if self._opening is not None:
             # The last attempt may still hang in the resolver: never start a second one beside it.
             self._await(self._opening, until_s, waiting)
@@ -126,7 +127,7 @@ class MqttTarget:
             opening.abandoned = not opening.done.is_set()
         self._opening = None
         if opening.error is not None:
-            raise explained(opening.error, self._settings) from opening.error
+            raise opening.error
         found = client.socket()
         if not isinstance(found, GatheringSocket):
             raise TargetUnavailable(f"{self.address} was lost as soon as it was reached")
@@ -152,7 +153,7 @@ class _Opening(threading.Thread):
         self._settings = settings
         self.done = threading.Event()
         self.abandoned = False
-        self.error: OSError | ValueError | None = None
+        self.error: TargetUnavailable | None = None
 
     def run(self) -> None:
         config = self._settings.config
@@ -168,7 +169,8 @@ class _Opening(threading.Thread):
                 properties=properties,
             )
         except (OSError, ValueError) as error:  # UnicodeError of a host name is a ValueError.
-            self.error = error
+            self.error = explained(error, self._settings)
+            self.error.__cause__ = error
         finally:
             self.done.set()
         opened = self._context.wrapped

@@ -8,7 +8,13 @@ import pytest
 
 from common.places import Places
 from console.check import answer
-from console.programs import arguments_of, read_programs, supervisor_file
+from console.programs import (
+    arguments_of,
+    programs_of,
+    read_supervisor_file,
+    supervisor_file,
+    unwanted_in,
+)
 from console.rooms import HOME
 from console.run import RUN_DIR_BYTES_MAX, CannotRun, make_places
 
@@ -27,10 +33,29 @@ command=/bin/uplink -m
 def test_programs_are_known_by_what_they_serve(tmp_path: Path) -> None:
     (tmp_path / "supervisord.conf").write_text(CONF)
 
-    programs = read_programs(tmp_path / "supervisord.conf")
+    programs = programs_of(read_supervisor_file(tmp_path / "supervisord.conf"))
 
     assert arguments_of("uplink", programs) == {"uns", "erp"}
     assert arguments_of("collectors", programs) == {"s7"}
+
+
+@pytest.mark.parametrize(
+    ("section", "says"),
+    [
+        ("[inet_http_server]\nport = 127.0.0.1:9001", "would listen on TCP"),
+        ("[inet_http_server:second]\nport = *:9001", "would listen on TCP"),
+        ("[include]\nfiles = /etc/supervisor/conf.d/*.conf", "unseen by this check"),
+    ],
+)
+def test_a_section_that_could_open_a_port_is_found(tmp_path: Path, section: str, says: str) -> None:
+    shipped = read_supervisor_file(HOME / "supervisord.conf")
+    (tmp_path / "supervisord.conf").write_text(f"{CONF}\n{section}\n")
+
+    ((where, why),) = unwanted_in(read_supervisor_file(tmp_path / "supervisord.conf"))
+
+    assert where == section.partition("\n")[0]
+    assert says in why
+    assert unwanted_in(shipped) == []
 
 
 def test_the_operators_own_file_comes_first(tmp_path: Path) -> None:
@@ -65,18 +90,18 @@ def test_a_check_that_fails_is_never_reported_as_clean(code: str) -> None:
     ],
 )
 def test_folders_that_cannot_work_are_refused_with_a_reason(
-    run: str, said: str, tmp_path: Path
+    run: str, said: str, short_path: Path
 ) -> None:
-    (tmp_path / "file").write_text("in the way")
+    (short_path / "file").write_text("in the way")
 
     with pytest.raises(CannotRun, match=said):
-        make_places(Places(tmp_path, tmp_path / run, tmp_path / "data"))
+        make_places(Places(short_path, short_path / run, short_path / "data"))
 
 
-def test_folders_are_made_for_this_user_alone(tmp_path: Path) -> None:
-    run_dir, data_dir = tmp_path / "run", tmp_path / "data"
+def test_folders_are_made_for_this_user_alone(short_path: Path) -> None:
+    run_dir, data_dir = short_path / "run", short_path / "data"
     run_dir.mkdir(mode=0o755)
 
-    make_places(Places(tmp_path, run_dir, data_dir))
+    make_places(Places(short_path, run_dir, data_dir))
 
     assert [each.stat().st_mode & 0o777 for each in (run_dir, data_dir)] == [0o700, 0o700]

@@ -4,6 +4,7 @@ Method: health files as the processes write them; supervisord is absent here (te
 """
 
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,19 @@ def test_a_process_without_supervisord_is_shown_by_its_own_account(tmp_path: Pat
     (uplink,) = seen.uplinks
     assert (uplink.behind, uplink.error, uplink.last_ack_age_s) == (20, "no route", None)
     assert seen.sick == [], "a target that is away is nobody's fault here"
+
+
+def test_a_supervisord_that_hangs_does_not_hold_up_the_rest(short_path: Path) -> None:
+    """It is stopped, or hangs: the kernel takes the connection in its name."""
+    write_health(short_path, "normalizer", "running", {"queue": QUEUE})
+    with socket.socket(socket.AF_UNIX) as hanging:
+        hanging.bind(str(short_path / "supervisor.sock"))
+        hanging.listen()
+
+        seen = look(short_path)
+
+    assert not seen.supervised
+    assert [each.name for each in seen.processes] == ["normalizer"]
 
 
 def test_an_old_account_is_not_believed(tmp_path: Path) -> None:

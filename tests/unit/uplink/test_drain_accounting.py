@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from uplink.contract import Verdict
-from uplink.drain import PAUSE_MOST_S, TRIES_MAX, Drain, Item
+from uplink.drain import PAUSE_MOST_S, STRIKES_MAX, TRIES_MAX, Drain, Item
 
 WINDOW = 5
 Place = tuple[int, int]
@@ -41,6 +41,7 @@ class DrainModel(RuleBasedStateMachine):
         self.flying: dict[int, Place] = {}
         self.published: dict[Place, int] = {}
         self.repeats_allowed: dict[Place, int] = {}
+        self.strikes: dict[Place, int] = {}
         self.position = 0
 
     @rule(sizes=st.lists(st.integers(0, 4), min_size=1, max_size=4), hole=st.integers(0, 3))
@@ -63,7 +64,7 @@ class DrainModel(RuleBasedStateMachine):
             item = self.drain.next(self.now_s)
             if item is None:
                 return
-            item.topic = f"topic-{item.number}"
+            item.topic, item.payload = f"topic-{item.number}", b"x" * (1 + item.number)
             self.ticket += 1
             self.drain.published(item, self.ticket)
             assert item.place not in self.flying.values(), "nothing is in flight twice"
@@ -96,13 +97,18 @@ class DrainModel(RuleBasedStateMachine):
         """An unknown ticket changes nothing; the invariants below would see it."""
         assert self.drain.answered(ticket, Verdict.NEVER, "?", self.now_s) is None
 
-    @rule(blamed=st.sampled_from(["", "", "packet too large"]))
-    def disconnect(self, blamed: str) -> None:
+    @rule(blamed=st.sampled_from(["", "", "packet too large"]), others=st.booleans())
+    def disconnect(self, blamed: str, *, others: bool) -> None:
         flying = set(self.flying.values())
-        culprit = self.drain.disconnected(blamed=blamed)
+        culprit = self.drain.disconnected(blamed=blamed, others=others)
+        if blamed and len(flying) == 1 and not others:
+            (alone,) = flying
+            self.strikes[alone] = self.strikes.get(alone, 0) + 1
         if culprit is not None:
             assert blamed, "nobody is set aside without blame"
             assert flying == {culprit.place}, "only what flew alone is known to be guilty"
+            assert not others, "what shared the connection with another may be innocent"
+            assert self.strikes[culprit.place] == STRIKES_MAX, "and not after the first time"
             self.aside[culprit.place] = blamed
             flying.discard(culprit.place)
         for place in flying:
@@ -138,6 +144,11 @@ class DrainModel(RuleBasedStateMachine):
         assert len(set(self.told_aside)) == len(self.told_aside)
         expected = {place for place in self.aside if place[0] <= self.position}
         assert set(self.told_aside) == expected
+
+    @invariant()
+    def what_is_in_flight_is_weighed(self) -> None:
+        flying = self.drain.in_flight.values()
+        assert self.drain.in_flight_bytes == sum(len(item.payload) for item in flying)
 
     @invariant()
     def repeats_have_a_cause(self) -> None:
@@ -234,6 +245,19 @@ def test_an_error_without_a_reason_is_tried_five_times_and_then_set_aside() -> N
     assert (position, [each.reason for each in aside]) == (1, ["unspecified error"])
 
 
+def test_a_quota_uses_up_no_try_of_an_error_without_a_reason() -> None:
+    drain = drain_of(1)
+    now_s = 0.0
+    for verdict in [Verdict.LATER] * TRIES_MAX + [Verdict.RETRY] * (TRIES_MAX - 1):
+        (ticket,) = publish_all(drain, now_s)
+        assert drain.answered(ticket, verdict, "not now", now_s) is None
+        now_s += PAUSE_MOST_S
+
+    (ticket,) = publish_all(drain, now_s)
+    drain.answered(ticket, Verdict.TAKEN, "", now_s)
+    assert drain.settled() == (1, []), "it had one try left"
+
+
 def test_a_value_that_was_refused_for_now_does_not_hide_a_newer_one() -> None:
     drain = drain_of(1, 1)
     publish_all(drain)
@@ -284,7 +308,8 @@ def test_the_message_that_breaks_connections_is_found_and_the_others_arrive() ->
         assert drain.one_at_a_time or item.place == (3, 0)
         drain.published(item, 1)
         if item.place == (2, 0):
-            assert drain.disconnected(blamed="packet too large") is item
+            culprit = drain.disconnected(blamed="packet too large")
+            assert (culprit is item) == (item.strikes == STRIKES_MAX), "once may be chance"
         else:
             drain.answered(1, Verdict.TAKEN, "", 0.0)
             taken.append(item.place)
@@ -293,3 +318,15 @@ def test_the_message_that_breaks_connections_is_found_and_the_others_arrive() ->
     position, aside = drain.settled()
     assert (position, [each.item.place for each in aside]) == (3, [(2, 0)])
     assert not drain.one_at_a_time
+
+
+def test_a_message_is_not_blamed_for_what_was_in_flight_beside_it() -> None:
+    drain = drain_of(1)
+    for _ in range(2 * STRIKES_MAX):
+        publish_all(drain)
+        assert drain.disconnected(blamed="topic name invalid", others=True) is None
+        assert drain.one_at_a_time, "from now on it stands alone, so that the next time counts"
+
+    publish_all(drain)
+    drain.answered(1, Verdict.TAKEN, "", 0.0)
+    assert drain.settled() == (1, [])

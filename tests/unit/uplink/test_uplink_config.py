@@ -10,16 +10,30 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.x509.oid import NameOID
 
+from common.clock import now_ns
 from common.errors import ConfigError
-from demo.pki import Authority, Pki, make_pki
+from demo.pki import Pki, make_pki
 from uplink.certificates import validity_of
-from uplink.config import KINDS, PAYLOADS, TargetConfig, check_cloud, load_gateway, load_target
+from uplink.config import (
+    KINDS,
+    PAYLOADS,
+    TargetConfig,
+    ValidityFinding,
+    check_cloud,
+    is_error,
+    load_gateway,
+    load_target,
+)
 from uplink.registry import (
     PAYLOADS as WORDINGS,
 )
@@ -115,12 +129,6 @@ def foreign_key(pki: Pki, folder: Path) -> None:
     pki.client.key_file.write_bytes(other.client.key_file.read_bytes())
 
 
-def expired_certificate(pki: Pki, folder: Path) -> None:
-    expired = Authority().expired(folder / "old")
-    pki.client.cert_file.write_bytes(expired.cert_file.read_bytes())
-    pki.client.key_file.write_bytes(expired.key_file.read_bytes())
-
-
 def key_with_passphrase(pki: Pki, _: Path) -> None:
     subprocess.run(
         [OPENSSL, "ec", "-aes256", "-passout", "pass:x", "-in", "k", "-out", "k2"],
@@ -148,7 +156,6 @@ def _prepared(pki: Pki) -> Path:
         (lambda pki, _: pki.client.key_file.write_text("x"), "key_file", "not a PEM private key"),
         (lambda pki, _: pki.client.key_file.chmod(0o640), "key_file", "chmod 600"),
         (foreign_key, "key_file", "is not the key of"),
-        (expired_certificate, "cert_file", "expired on"),
         (key_with_passphrase, "key_file", "without a passphrase"),
     ],
 )
@@ -164,6 +171,61 @@ def test_a_file_that_cannot_be_used_is_found_before_the_start(
     assert says in finding.message
     with pytest.raises(ConfigError, match=key):
         load_target(config_dir, "uns", "g1")
+
+
+def test_a_missing_authority_does_not_hide_a_key_that_does_not_fit(config_dir: Path) -> None:
+    pki = make_pki(config_dir / "it" / "pki")
+    foreign_key(pki, config_dir)
+    pki.client.key_file.chmod(0o640)
+    pki.ca_file.unlink()
+
+    found = {finding.message.partition("/pki/")[2] for finding in check_cloud(config_dir)}
+
+    assert {text.partition(" ")[0] for text in found} == {"ca.pem", "gateway.key"}
+    assert len(found) == 3, "no file, open to others, and not the key of this certificate"
+
+
+def valid(config_dir: Path, begin: timedelta, end: timedelta) -> None:
+    """Replace the gateway's certificate by one of the same key, valid as told from now."""
+    folder = config_dir / "it" / "pki"
+    key = serialization.load_pem_private_key((folder / "gateway.key").read_bytes(), None)
+    assert isinstance(key, EllipticCurvePrivateKey)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "g1")])
+    now = datetime.fromtimestamp(now_ns() / 1e9, UTC)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name)
+    builder = builder.not_valid_before(now + begin).not_valid_after(now + end)
+    made = builder.public_key(key.public_key()).serial_number(1).sign(key, hashes.SHA256())
+    (folder / "gateway.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+
+
+DAY = timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "severity", "says"),
+    [
+        (-DAY, 365 * DAY, None, ""),
+        (-335 * DAY, 29 * DAY, "warning", "expires on"),
+        (-335 * DAY, 31 * DAY, None, ""),
+        (-DAY, 6 * DAY, None, ""),
+        (-5 * DAY, 2 * DAY, "warning", "in 1 days; renew it"),
+        (-9 * DAY, -DAY, "error", "expired on"),
+        (DAY, 9 * DAY, "error", "is the clock right?"),
+    ],
+)
+def test_when_a_certificate_is_valid_is_told_and_stops_nothing(
+    config_dir: Path, begin: timedelta, end: timedelta, severity: str | None, says: str
+) -> None:
+    valid(config_dir, begin, end)
+
+    found = check_cloud(config_dir)
+
+    assert [each.severity for each in found if isinstance(each, ValidityFinding)] == (
+        [severity] if severity else []
+    )
+    assert [is_error(each) for each in found] == ([severity == "error"] if severity else [])
+    assert all(says in each.message for each in found)
+    assert load_target(config_dir, "uns", "g1") is not None, "the broker judges, not our clock"
 
 
 def test_the_end_of_a_certificate_is_read_from_its_file(tmp_path: Path) -> None:
@@ -222,6 +284,19 @@ def test_every_kind_and_profile_that_is_accepted_can_be_built() -> None:
 def check(config_dir: Path, *options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "uplink", "--check", "--config", str(config_dir), *options]
     return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.process
+def test_a_certificate_that_ends_soon_does_not_fail_the_check(config_dir: Path) -> None:
+    valid(config_dir, -300 * DAY, 10 * DAY)
+
+    told, for_people = check(config_dir, "--json"), check(config_dir)
+    valid(config_dir, -300 * DAY, -DAY)
+
+    assert (told.returncode, for_people.returncode) == (0, 0)
+    assert [each["severity"] for each in json.loads(told.stdout)] == ["warning"]
+    assert for_people.stdout.startswith("warning: it/cloud.toml:5: targets.uns.cert_file: ")
+    assert check(config_dir).returncode == 1, "one that has ended does"
 
 
 @pytest.mark.process
