@@ -34,14 +34,10 @@ _HEADER = struct.Struct("<4sBBHQQIIqqI")
 _CRC = struct.Struct("<I")
 HEADER_BYTES = _HEADER.size + _CRC.size
 
-Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-UInts = npt.NDArray[np.uint64]
-Bools = npt.NDArray[np.uint8]
 Indexes = npt.NDArray[np.uint16]
 Positions = npt.NDArray[np.uint32]
 
-_NO_POSITIONS: Positions = np.empty(0, np.uint32)
 _TYPES = tuple(ValueType)
 """The order of the value arrays in a section."""
 _DTYPES: dict[ValueType, np.dtype[Any]] = {

@@ -8,7 +8,6 @@
     * MessageBlamed       one of the messages in flight ended the connection (uplink/contract.py)
   * QueueUnusable         the queue cannot be opened or written; the process exits, is restarted
   * BlockDamaged          stored or received bytes are not what was written; skip, and book a gap
-  * HandoffRefused        the other side of the handoff speaks another version; update both
   * AlreadyRunning        another process holds this role; the process exits
 """
 
@@ -61,10 +60,6 @@ class QueueUnusable(TailraceError):
 
 class BlockDamaged(TailraceError):
     """Bytes that fail their checksum or do not follow the format."""
-
-
-class HandoffRefused(TailraceError):
-    """The other side of the handoff speaks another version of it."""
 
 
 class AlreadyRunning(TailraceError):

@@ -35,7 +35,7 @@ from common.log import get_log
 from common.records import Plan, fingerprint_of
 
 CAPACITY_BYTES = 16 * 1024 * 1024
-"""About an hour of 10 groups of 100 tags at 1 s without a normalizer."""
+"""About half an hour of 10 groups of 100 floats at 1 s (1 kB a scan) without a normalizer."""
 GROUPS_MAX = 1_024
 PLAN_BYTES_MAX = 8 * 1024 * 1024
 """Half of what one handoff message may be."""

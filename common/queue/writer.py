@@ -30,7 +30,7 @@ from common.queue.reader import QueueReader, Tally
 from common.records import Gap, Plan, Position, fingerprint_of
 
 CAPACITY_BYTES = 8 * 1024**3
-"""Until blocks are compacted this holds fewer days than it will; docs/performance.md has both."""
+"""What blocks may occupy on disk; docs/performance.md has bytes per sample."""
 MAP_SHARE = 0.8
 """Blocks fill at most this share of the map; the rest is for deletes, catalog and copies."""
 MAP_NEARLY_FULL = 0.95
