@@ -5,9 +5,12 @@
   * SourceUnavailable     the device or its network is away; the runner waits and tries again
   * TargetUnavailable     the far side or its network is away; the drain waits and tries again
     * TargetRefused       a person must act at the far side; knock rarely (uplink/contract.py)
+    * TargetBusy          it has too much to do; knock ever more rarely (uplink/contract.py)
     * MessageBlamed       one of the messages in flight ended the connection (uplink/contract.py)
   * QueueUnusable         the queue cannot be opened or written; the process exits, is restarted
+    * DiskFull            it has no room to commit; wait for room, or make some, and open again
   * BlockDamaged          stored or received bytes are not what was written; skip, and book a gap
+  * FormatUnknown         whole, but of another version; keep it, and use the version that wrote it
   * AlreadyRunning        another process holds this role; the process exits
 """
 
@@ -58,8 +61,16 @@ class QueueUnusable(TailraceError):
     """The queue could not be opened, or a commit failed. Exit, reopen, receive again."""
 
 
+class DiskFull(QueueUnusable):
+    """The file system has no room for a commit. Nothing is damaged; open again once it has."""
+
+
 class BlockDamaged(TailraceError):
     """Bytes that fail their checksum or do not follow the format."""
+
+
+class FormatUnknown(TailraceError):
+    """Bytes that are whole but of a version this one does not know. Never treat them as damaged."""
 
 
 class AlreadyRunning(TailraceError):

@@ -73,6 +73,16 @@ class ValueType(enum.StrEnum):
     BYTES = "bytes"
 
 
+class LossClass(enum.StrEnum):
+    """Which of a group's samples go first when the queue has to lose some."""
+
+    KEEP = "keep"
+    """Never thinned; dropped only when nothing else is left to drop."""
+    NORMAL = "normal"
+    FIRST_TO_GO = "first-to-go"
+    """Dropped before any other class loses a sample."""
+
+
 class Column(msgspec.Struct, frozen=True, array_like=True):
     """One tag of a plan: where its value comes from and what it means. Fields are only appended."""
 
@@ -92,6 +102,7 @@ class Column(msgspec.Struct, frozen=True, array_like=True):
     deadband: float = 0.0
     """Absolute, in the published unit; 0 reports every change."""
     description: str = ""
+    loss_class: LossClass = LossClass.NORMAL
 
     @property
     def scaled(self) -> bool:
@@ -172,13 +183,14 @@ class Gap(msgspec.Struct, frozen=True, array_like=True):
     device: str
     group: str
     cause: str
-    """`outbox-full`, `outbox-lost`, `queue-full`, `block-damaged`, …"""
+    """`outbox-full`, `outbox-lost`, `queue-full`, `thinned`, … (common/queue/ledger.py has all)."""
     first_at_ns: int
     last_at_ns: int
     """Nothing is known to be missing outside of first_at_ns … last_at_ns (gateway clock)."""
     scans: int
+    """How many are missing as a whole; 0 beside samples: only parts of scans are."""
     samples: int
-    """How many are missing; 0 means the number is not known."""
+    """How many are missing; 0 beside 0 scans: the number is not known."""
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -197,10 +209,15 @@ class Record(msgspec.Struct, frozen=True):
 
 
 class GapRecord(msgspec.Struct, frozen=True):
-    """A gap as read back from the queue."""
+    """A gap as read back from the queue.
+
+    It stands where the data stood, so its sequence may be that of a record that kept a part of its
+    samples; such a gap follows the record. Several gaps of one sequence are told apart by `number`.
+    """
 
     sequence: int
     gap: Gap
+    number: int = 0
 
 
 class Position(msgspec.Struct, frozen=True, array_like=True):
