@@ -6,7 +6,7 @@ from common.handoff import HandoffReceiver, handoff_address
 from common.log import get_log
 from common.places import Places
 from common.process import Stopping, hold_role, main
-from common.queue import QueueWriter
+from normalizer.opening import load_bounds, open_queue
 from normalizer.service import NormalizerService
 from normalizer.targets import Targets
 
@@ -18,7 +18,8 @@ def run() -> None:
     places = Places.parse(argparse.ArgumentParser(prog="python -m normalizer", description=__doc__))
     stopping = Stopping()
     hold_role(places.run_dir, "normalizer")
-    queue = QueueWriter.create(places.queue_dir)
+    bounds = load_bounds(places.config_dir, places.data_dir)
+    queue = open_queue(places.queue_dir, bounds, places.run_dir, stopping)
     receiver = HandoffReceiver(
         address=handoff_address(places.run_dir), committed=queue.positions, plans=queue.fingerprints
     )

@@ -62,6 +62,8 @@ class GroupNormalizer:
         self._deadband_whole = np.minimum(np.floor(self._deadband), 2.0**63).astype(np.uint64)
         """For integers: more than the deadband is more than its whole part."""
         self._reported: Mask = np.zeros(width, bool)
+        self._told_at_ns = np.zeros(width, np.int64)
+        self._newest_at_ns = 0
         self._quality: Codes = np.zeros(width, np.uint32)
         self._null: Mask = np.zeros(width, bool)
         self._last: dict[ValueType, Any] = {
@@ -85,8 +87,19 @@ class GroupNormalizer:
         except OverflowError as error:
             raise ScanMalformed(f"a number does not fit its place: {error}") from error
 
+    def forget(self, up_to_ns: int) -> None:
+        """Tell again, with the next scan, every value whose record may be among those lost.
+
+        `up_to_ns`: the latest read time of what was lost. A value told later stands in a record
+        that is still there.
+        """
+        self._reported[self._told_at_ns <= up_to_ns] = False
+
     def _normalise(self, scan: Scan) -> Part | None:
         columns = self._present(scan)
+        if scan.read_at_ns < self._newest_at_ns:
+            self._told_at_ns[:] = 0  # The clock was set back: which was told earlier is not known.
+        self._newest_at_ns = scan.read_at_ns
         held = self._whole if scan.indexes is None else self._split(columns)
         qualities = (
             np.zeros(len(columns), np.uint32)
@@ -230,6 +243,7 @@ class GroupNormalizer:
                 reported[value_type] = array
         columns_reported = columns if everything else columns[changed]
         self._reported[columns_reported] = True
+        self._told_at_ns[columns_reported] = scan.read_at_ns
         self._quality[columns_reported] = qualities[changed]
         self._null[columns_reported] = nulls[changed]
         bad_at = np.flatnonzero(qualities[changed]).astype(np.uint32)

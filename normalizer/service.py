@@ -1,8 +1,9 @@
 """The normalizer's loop: receive, normalise, commit, acknowledge.
 
 Invariant: a scan is acknowledged only after the transaction that holds its record, its
-collector's position and its group's tally is durable. Being killed at any instruction therefore
-costs nothing: what is not acknowledged comes again, what is committed is recognised as a repeat.
+collector's position, its group's tally and its place in the ledger is durable. Being killed at any
+instruction therefore costs nothing: what is not acknowledged comes again, what is committed is
+recognised as a repeat.
 """
 
 from pathlib import Path
@@ -11,22 +12,22 @@ import msgspec
 
 from common.block import Part
 from common.clock import monotonic_s, now_ns
-from common.handoff import Delivery, HandoffReceiver
-from common.health import INTERVAL_S, write_health
+from common.handoff import Counts, Delivery, HandoffReceiver
+from common.health import INTERVAL_S
 from common.log import get_log
 from common.process import Stopping
 from common.queue import QueueWriter
 from common.records import Gap, Plan, Position, decode_scan
 from normalizer.accounts import Accounts
 from normalizer.columns import GroupNormalizer, ScanMalformed
+from normalizer.maintenance import Maintenance
+from normalizer.report import Report
 from normalizer.targets import Targets
 
 WAIT_S = 0.1
 GATHER_S = 0.01
 """Scans that come within this time share one commit: one fsync for all of them."""
 COMMIT_BYTES_MAX = 8 * 1024 * 1024
-TRIM_STEPS_MAX = 16
-"""Small transactions a second; scans wait meanwhile, so never all at once after an outage."""
 READER_CHECK_S = 60.0
 PLANS_MAX = 4_096
 """Kept in memory; the catalog has them all."""
@@ -42,52 +43,59 @@ class NormalizerService:
     ) -> None:
         self._queue = queue
         self._receiver = receiver
-        self._run_dir = run_dir
         self._targets = targets
         self._plans: dict[bytes, Plan] = {}
         self._groups: dict[tuple[str, str], GroupNormalizer] = {}
         self._accounts = Accounts(queue.tallies(), queue.epoch)
-        self._scans = self._samples_received = self._samples_committed = 0
+        self._maintenance = Maintenance(queue)
+        self._report = Report(run_dir, queue)
         self._next_check_s = self._next_readers_s = 0.0
+        queue.cursors = lambda: targets.claimed_after(queue.epoch)
 
     def run(self, stopping: Stopping) -> None:
         """Return once told to stop; what was received by then is committed and acknowledged."""
         while not stopping.requested:
             self.step()
-        self._report("stopping")
+        self._look_around("stopping")
 
     def step(self) -> None:
-        """Receive one group of scans, if any come, and take them over."""
-        deliveries = self._receiver.receive(
-            wait_s=WAIT_S, gather_s=GATHER_S, bytes_max=COMMIT_BYTES_MAX
+        """Receive one group of scans, if any come, and take them over; then keep house."""
+        arrived = self._receiver.receive(
+            wait_s=min(WAIT_S, self._maintenance.wait_s),
+            gather_s=GATHER_S,
+            bytes_max=COMMIT_BYTES_MAX,
+            closed=self._queue.full,
         )
-        if deliveries:
-            self._take_over(deliveries)
-        now_s = monotonic_s()
-        if now_s >= self._next_check_s:
-            self._next_check_s = now_s + INTERVAL_S
-            self._report("running")
+        if arrived:
+            self._take_over(arrived)
+        if monotonic_s() >= self._next_check_s:
+            self._next_check_s = monotonic_s() + INTERVAL_S
+            self._look_around("full" if self._queue.full else "running")
+        self._maintenance.run_when_due()
+        self._retell()
 
-    def _take_over(self, deliveries: list[Delivery]) -> None:
+    def _take_over(self, arrived: list[Delivery | Counts]) -> None:
         self._plans.update(self._receiver.arrived_plans)
         parts: list[Part | Gap] = []
         positions: dict[str, Position] = {}
-        for delivery in deliveries:
-            parts += self._normalised(delivery)
-            positions[delivery.collector] = Position(delivery.epoch, delivery.sequence)
-        self._queue.append(
-            parts,
-            plans=list(self._receiver.arrived_plans.values()),
-            positions=positions,
-            tallies=self._accounts.changed,
-        )
+        for each in arrived:
+            if isinstance(each, Counts):
+                parts += self._accounts.enter_counts(each, now_ns())
+                continue
+            parts += self._normalised(each)
+            positions[each.collector] = Position(each.epoch, each.sequence)
+        if positions or parts:
+            self._queue.append(
+                parts,
+                plans=list(self._receiver.arrived_plans.values()),
+                positions=positions,
+                tallies=self._accounts.changed,
+                accounts=self._accounts.ledger,
+            )
         self._accounts.committed()
         self._receiver.acknowledge()
-        for gap in self._queue.dropped:
-            # What was last told of these groups may be what is gone: tell all of them again.
-            self._groups.pop((gap.device, gap.group), None)
-        self._scans += len(deliveries)
-        self._samples_committed += sum(part.samples for part in parts if isinstance(part, Part))
+        scans = sum(isinstance(each, Delivery) for each in arrived)
+        self._report.committed(scans, parts)
 
     def _normalised(self, delivery: Delivery) -> list[Part | Gap]:
         """Return what one scan adds to the queue: the gaps before it, then its own part."""
@@ -103,8 +111,9 @@ class NormalizerService:
         except (msgspec.DecodeError, ScanMalformed) as error:
             log.error("scan not usable", device=plan.device, group=plan.group, error=error)
             return [*self._accounts.enter(delivery, plan, now_ns(), 0)]
-        self._samples_received += len(scan.values)
-        gaps = self._accounts.enter(delivery, plan, scan.read_at_ns, len(scan.values))
+        samples, reported = len(scan.values), part.samples if part else 0
+        self._report.samples_received += samples
+        gaps = self._accounts.enter(delivery, plan, scan.read_at_ns, samples, reported)
         return [*gaps, part] if part is not None else [*gaps]
 
     def _plan(self, fingerprint: bytes) -> Plan | None:
@@ -122,38 +131,26 @@ class NormalizerService:
             group = self._groups[key] = GroupNormalizer(plan)
         return group
 
-    def _report(self, state: str) -> None:
-        """Once a second: trim what every target has, free dead readers, write health."""
+    def _retell(self) -> None:
+        """Have every value told again whose last record may be among what was dropped."""
+        for gap in self._queue.untold:
+            if not gap.device:  # Whose it was is not known.
+                for group in self._groups.values():
+                    group.forget(gap.last_at_ns)
+            elif found := self._groups.get((gap.device, gap.group)):
+                found.forget(gap.last_at_ns)
+        self._queue.untold.clear()
+
+    def _look_around(self, state: str) -> None:
+        """Once a second: what the targets have, what the disk gives; then say how things are."""
         if self._targets.changed():
             self._groups.clear()  # A target that begins now must be told everything once.
         positions = self._targets.positions(self._queue.epoch)
-        delivered = min(positions.values(), default=0)
-        self._queue.delivered = delivered
+        self._queue.delivered = min(positions.values(), default=0)
         self._queue.fit_to_disk()
-        for _ in range(TRIM_STEPS_MAX):
-            if not delivered or not self._queue.trim(delivered):
-                break
-        now_s = monotonic_s()
-        if now_s >= self._next_readers_s:
-            self._next_readers_s = now_s + READER_CHECK_S
+        if monotonic_s() >= self._next_readers_s:
+            self._next_readers_s = monotonic_s() + READER_CHECK_S
             self._queue.check_readers()
-        summary = self._queue.summary()
-        waiting_since_ns = self._queue.read_at_ns_after(delivered)
-        age_s = max(0.0, (now_ns() - waiting_since_ns) / 1e9) if waiting_since_ns else 0.0
-        detail = {
-            "scans": self._scans,
-            "samples_received": self._samples_received,
-            "samples_committed": self._samples_committed,
-            "repeats": self._receiver.repeats,
-            "gaps": self._accounts.gaps,
-            "queue": {
-                "first_sequence": summary.first_sequence,
-                "last_sequence": summary.last_sequence,
-                "depth": summary.last_sequence - delivered,
-                "oldest_age_s": round(age_s, 3),
-                "bytes": summary.bytes,
-                "capacity_bytes": self._queue.capacity_bytes,
-                "cursors": positions,
-            },
-        }
-        write_health(self._run_dir, "normalizer", state, detail)
+        self._report.write(
+            state, positions, repeats=self._receiver.repeats, gaps=self._accounts.gaps
+        )

@@ -51,6 +51,10 @@ class Targets:
             return dict.fromkeys(self.names, 0)
         return self._cursors.positions(epoch)
 
+    def claimed_after(self, epoch: int) -> list[int]:
+        """Return where every target's cursor stands at this moment, whatever the file says."""
+        return list(self._cursors.positions(epoch).values())
+
     def _modified_at_ns(self) -> int:
         try:
             return (self._config_dir / CLOUD_FILE).stat().st_mtime_ns

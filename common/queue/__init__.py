@@ -3,38 +3,54 @@
 Who is responsible
     The normalizer alone writes (`QueueWriter`). From the moment `append` returns, its records
     survive SIGKILL of any process, and power loss as far as the disk honours fsync, until every
-    target's cursor has passed them or the queue is full. Each uplink reads (`QueueReader`) and
+    target's cursor has passed them or a bound is reached. Each uplink reads (`QueueReader`) and
     writes only its own `Cursor`, an environment of its own, so no two processes ever wait for one
     write lock.
 
 On disk, in <data>/queue/
     data.mdb, lock.mdb   databases:
-        blocks   u64 big-endian first sequence → block (common/block.py, docs/formats/block.md)
+        blocks   u64 big-endian first sequence → block (common/block, docs/formats/block.md)
         plans    u32 big-endian plan id → encoded plan; never removed while blocks may name it
         sources  collector → Position, the last scan committed from it
-        groups   device/group → Tally, what was collected since the collector's epoch began
-        meta     format · epoch · next (sequence)
+        groups   collector/device/group → Tally, collected since the collector's epoch began
+        ledger   device/group → Account, what became of every sample (ledger.py)
+        ages     u64 big-endian sequence → the queue's own clock when it was the newest (aging.py)
+        meta     format · epoch · file (its inode) · state (state.py)
     cursors/<target>/    databases: position, set_aside
+    quarantine/          damaged blocks, as they were found
+    in-use, ballast      creation.py, disk.py
 
     Sequences start at 1 and are never used twice within an epoch; the epoch is new with each new
-    environment. LMDB's own defaults make a commit durable: never sync=False, metasync=False or
-    writemap (measured: each of the first two loses acknowledged commits on power loss).
+    environment, and when it was restored from a copy. LMDB's own defaults make a commit durable:
+    never sync=False, metasync=False or writemap (measured: each of the first two loses
+    acknowledged commits on power loss).
 
 Limits
-    `capacity_bytes` of blocks; the map is larger, because a full map refuses deletes too. When
-    full, the oldest blocks are dropped and each loss is itself a record: a gap.
+    `Bounds`: bytes of blocks, age, and what the disk can spare; the map is larger, because a full
+    map refuses deletes too. What happens at a bound is `Bounds.when_full` (room.py); every loss
+    is itself a record, a gap, that stands where the data stood. While a backlog grows, small old
+    blocks are merged (compaction.py).
 """
 
+from common.queue.bounds import Bounds, WhenFull
 from common.queue.cursor import Cursor, CursorWatch, DeadLetter
+from common.queue.ledger import Account, Ledger
+from common.queue.losses import Changes, loss_of
 from common.queue.reader import QueueReader, QueueSummary, Tally
 from common.queue.writer import QueueWriter
 
 __all__ = [
+    "Account",
+    "Bounds",
+    "Changes",
     "Cursor",
     "CursorWatch",
     "DeadLetter",
+    "Ledger",
     "QueueReader",
     "QueueSummary",
     "QueueWriter",
     "Tally",
+    "WhenFull",
+    "loss_of",
 ]

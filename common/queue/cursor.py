@@ -1,20 +1,48 @@
-"""Cursors: how far each target has acknowledged, each in a small environment of its own."""
+"""Cursors: how far each target has acknowledged, each in a small environment of its own.
+
+In <queue>/cursors/<target>/data.mdb
+    position    epoch, sequence → u64 big-endian, with a checksum: LMDB has none of its own
+    set_aside   epoch, sequence u64 · index u32, big-endian → DeadLetter; kept over epochs
+
+A cursor that cannot be read is begun anew: its target then gets again what the queue still holds,
+with the same identities. The alternative would be a target that gets nothing until somebody comes.
+"""
 
 import struct
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lmdb
 import msgspec
 
-from common.errors import QueueUnusable
-from common.queue.environment import KEY, bytes_of, explained, open_environment, sync_folder
+from common.clock import now_ns
+from common.errors import BlockDamaged, QueueUnusable
+from common.log import get_log
+from common.queue.environment import (
+    DATA_FILE,
+    KEY,
+    bytes_of,
+    explained,
+    open_environment,
+    sealed,
+    sync_folder,
+    unsealed,
+)
 
+CLAIM_RECORDS = 8_192
+"""Sequences after its durable position that a target may be delivering. An uplink reads no further;
+the writer drops or thins nothing there while there is anything else. So no gap names a sample that
+arrives after all. Far more than is ever in flight, and a small part of any queue that is full."""
 CURSOR_MAP_BYTES = 256 * 1024**2
 SET_ASIDE_MAX = 100_000
 SET_ASIDE_BYTES_MAX = 128 * 1024**2
 """Half of the map; the rest is for the copies that LMDB makes while it writes."""
+
+_DATABASES = ("position", "set_aside")
+_LETTER_KEY = struct.Struct(">QQI")
+
+log = get_log(__name__)
 
 
 class DeadLetter(msgspec.Struct, frozen=True, array_like=True):
@@ -28,6 +56,21 @@ class DeadLetter(msgspec.Struct, frozen=True, array_like=True):
     at_ns: int
 
 
+class _Stored(NamedTuple):
+    """What an environment says."""
+
+    epoch: int
+    sequence: int
+
+
+def _stored_in(transaction: Any) -> _Stored | None:
+    """Return the position, None when there is none yet. Raises BlockDamaged."""
+    values = [transaction.get(key) for key in (b"epoch", b"sequence")]
+    if values == [None, None]:
+        return None
+    return _Stored(*(KEY.unpack(unsealed(value))[0] for value in values))
+
+
 class Cursor:
     """How far one target has acknowledged, and what it refused; written by its uplink alone."""
 
@@ -35,27 +78,72 @@ class Cursor:
         self._environment = environment
         self._databases = databases
         self._path = path
+        self._epoch = 0
         self.position = 0
-        """The last sequence acknowledged, with all before it."""
+        """The last sequence acknowledged, with all before it; durable."""
 
     @classmethod
     def open(cls, queue_path: Path, target: str, *, epoch: int) -> "Cursor":
-        """Open the target's cursor; it starts over when the queue was begun anew."""
+        """Open the target's cursor for its uplink, creating it where there is none.
+
+        It starts over when the queue was begun anew, and when what it holds cannot be read.
+        """
         path = queue_path / "cursors" / target
         with explained("cannot open the cursor", path):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            environment, databases = open_environment(
-                path, ("position", "set_aside"), map_size=CURSOR_MAP_BYTES
-            )
-            cursor = cls(environment, databases, path)
-            with environment.begin(write=True, db=databases["position"]) as transaction:
-                stored = transaction.get(b"epoch")
-                if stored == KEY.pack(epoch):
-                    (cursor.position,) = KEY.unpack(transaction.get(b"sequence"))
-                else:
-                    transaction.put(b"epoch", KEY.pack(epoch))
-                    transaction.put(b"sequence", KEY.pack(0))
+            try:
+                cursor = cls._opened(path, epoch)
+            except (lmdb.CorruptedError, lmdb.InvalidError, lmdb.VersionMismatchError) as error:
+                kept_as = path / f"aside-{now_ns()}.mdb"
+                (path / DATA_FILE).rename(kept_as)
+                log.error(
+                    "the cursor could not be read; its target gets again what the queue holds",
+                    target=target,
+                    error=error,
+                    kept_as=kept_as,
+                )
+                cursor = cls._opened(path, epoch)
         sync_folder(path)
+        sync_folder(path.parent)
+        return cursor
+
+    @classmethod
+    def _opened(cls, path: Path, epoch: int) -> "Cursor":
+        environment, databases = open_environment(path, _DATABASES, map_size=CURSOR_MAP_BYTES)
+        cursor = cls(environment, databases, path)
+        cursor._epoch = epoch
+        with environment.begin(db=databases["position"]) as transaction:
+            try:
+                stored = _stored_in(transaction)
+            except BlockDamaged as error:
+                log.error("position lost: all is delivered again", cursor=path, error=error)
+                stored = None
+        if stored is not None and stored.epoch == epoch:
+            cursor.position = stored.sequence
+        else:
+            with environment.begin(write=True, db=databases["position"]) as transaction:
+                transaction.put(b"epoch", sealed(KEY.pack(epoch)))
+                transaction.put(b"sequence", sealed(KEY.pack(0)))
+        return cursor
+
+    @classmethod
+    def open_existing(cls, queue_path: Path, target: str) -> "Cursor":
+        """Open a cursor beside its uplink, for its dead letters; nothing is created or reset.
+
+        Raises QueueUnusable when there is none. `advance` is for the uplink alone.
+        """
+        path = queue_path / "cursors" / target
+        with explained("cannot open the cursor", path):
+            if not (path / DATA_FILE).exists():
+                raise QueueUnusable(f"no cursor at {path}: its uplink creates it")
+            environment, databases = open_environment(
+                path, _DATABASES, create=False, map_size=CURSOR_MAP_BYTES
+            )
+            with environment.begin(db=databases["position"]) as transaction:
+                stored = _stored_in(transaction)
+        cursor = cls(environment, databases, path)
+        if stored is not None:
+            cursor._epoch, cursor.position = stored
         return cursor
 
     def advance(self, sequence: int, set_aside: Sequence[DeadLetter] = ()) -> None:
@@ -70,11 +158,11 @@ class Cursor:
                     "nearly everything; correct its permissions before more is set aside"
                 )
             for letter in set_aside:
-                key = struct.pack(">QI", letter.sequence, letter.index & 0xFFFFFFFF)
+                key = _LETTER_KEY.pack(self._epoch, letter.sequence, letter.index & 0xFFFFFFFF)
                 packed = msgspec.msgpack.encode(letter)
                 transaction.put(key, packed, db=self._databases["set_aside"])
-            packed_sequence = KEY.pack(max(sequence, self.position))
-            transaction.put(b"sequence", packed_sequence, db=self._databases["position"])
+            stored = sealed(KEY.pack(max(sequence, self.position)))
+            transaction.put(b"sequence", stored, db=self._databases["position"])
         self.position = max(sequence, self.position)
 
     @property
@@ -113,37 +201,56 @@ class Cursor:
         self._environment.close()
 
 
+class _Watched(NamedTuple):
+    """One cursor that the normalizer has open."""
+
+    environment: Any
+    databases: dict[str, Any]
+    file: tuple[int, int]
+    """Device and inode: what is open may be a ghost, when the cursor was begun anew."""
+
+
 class CursorWatch:
     """What the normalizer knows of the targets' cursors, read from the side."""
 
     def __init__(self, queue_path: Path, targets: Sequence[str]) -> None:
         self._path = queue_path
         self._targets = list(targets)
-        self._open: dict[str, tuple[Any, dict[str, Any]]] = {}
+        self._open: dict[str, _Watched] = {}
 
     def close(self) -> None:
         """Release every environment that is open."""
-        for environment, _ in self._open.values():
-            environment.close()
-        self._open.clear()
+        for target in list(self._open):
+            self._release(target)
 
     def positions(self, epoch: int) -> dict[str, int]:
         """Return every target's position; 0 for a target that has not begun in this epoch."""
         return {target: self._position(target, epoch) for target in self._targets}
 
     def _position(self, target: str, epoch: int) -> int:
-        path = self._path / "cursors" / target
         try:
-            if target not in self._open:
-                if not (path / "data.mdb").exists():
-                    return 0
-                self._open[target] = open_environment(
-                    path, ("position",), readonly=True, create=False
-                )
-            environment, databases = self._open[target]
-            with environment.begin(db=databases["position"]) as transaction:
-                if transaction.get(b"epoch") != KEY.pack(epoch):
-                    return 0
-                return int(KEY.unpack(transaction.get(b"sequence"))[0])
-        except lmdb.Error:
-            return 0  # Being created just now; nothing is trimmed until it speaks.
+            watched = self._watched(target)
+            with watched.environment.begin(db=watched.databases["position"]) as transaction:
+                stored = _stored_in(transaction)
+        except (OSError, lmdb.Error, BlockDamaged):
+            # Not there yet, being created just now, or unreadable, which its uplink will find:
+            # until it speaks, nothing is trimmed.
+            self._release(target)
+            return 0
+        return stored.sequence if stored is not None and stored.epoch == epoch else 0
+
+    def _watched(self, target: str) -> _Watched:
+        path = self._path / "cursors" / target
+        status = (path / DATA_FILE).stat()
+        file = status.st_dev, status.st_ino
+        if target in self._open and self._open[target].file != file:
+            self._release(target)
+        if target not in self._open:
+            opened = open_environment(path, ("position",), readonly=True, create=False)
+            self._open[target] = _Watched(*opened, file)
+        return self._open[target]
+
+    def _release(self, target: str) -> None:
+        watched = self._open.pop(target, None)
+        if watched is not None:
+            watched.environment.close()

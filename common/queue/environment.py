@@ -10,11 +10,15 @@ from typing import Any
 
 import lmdb
 
-from common.errors import BlockDamaged, QueueUnusable
+from common.errors import BlockDamaged, DiskFull, FormatUnknown, QueueUnusable
 
-FORMAT = 1
+FORMAT = 2
+"""1 was never released."""
 READERS_MAX = 126
-DATABASES = ("blocks", "plans", "sources", "groups", "meta")
+DATABASES = ("blocks", "plans", "sources", "groups", "ledger", "ages", "meta")
+DATA_FILE = "data.mdb"
+COMMIT_BYTES = 1024 * 1024
+"""With less than this free, a failed commit is a full disk: LMDB itself says EIO or nothing."""
 
 KEY = struct.Struct(">Q")
 PLAN_KEY = struct.Struct(">I")
@@ -42,20 +46,45 @@ def explained(doing: str, path: Path) -> Iterator[None]:
         yield
     except lmdb.MapFullError:
         raise  # The writer makes room and tries again.
-    except BlockDamaged as error:
+    except (BlockDamaged, lmdb.CorruptedError, lmdb.InvalidError) as error:
         raise QueueUnusable(
-            f"{doing} {path}: {error}; move the directory aside and keep it, a fresh one is begun"
+            f"{doing} {path}: {error}; restart the normalizer: it keeps what is unreadable "
+            "aside and begins a fresh queue"
+        ) from error
+    except FormatUnknown as error:
+        raise QueueUnusable(
+            f"{doing} {path}: {error}; its data is untouched: use the version of Tailrace that "
+            "wrote it"
         ) from error
     except lmdb.Error as error:
-        raise QueueUnusable(f"{doing} {path}: {error}") from error
+        raise _unusable(f"{doing} {path}: {error}", path) from error
     except OSError as error:
-        raise QueueUnusable(f"{doing} {path}: {error.strerror}") from error
+        raise _unusable(f"{doing} {path}: {error.strerror}", path) from error
+
+
+def _unusable(text: str, path: Path) -> QueueUnusable:
+    free = free_bytes(path)
+    if free < COMMIT_BYTES:
+        return DiskFull(f"{text}; the file system has {free} bytes left: make room on it")
+    return QueueUnusable(text)
+
+
+def free_bytes(path: Path) -> int:
+    """Return what the file system of a path, or of its nearest existing parent, has to give."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    status = os.statvfs(path)
+    return status.f_bavail * status.f_frsize
 
 
 def open_environment(
     path: Path, databases: Sequence[str], **options: Any
 ) -> tuple[Any, dict[str, Any]]:
     """Open an LMDB environment with its databases, in LMDB's own durable mode."""
+    if options.get("readonly"):
+        # The size that the writer gave it; py-lmdb's own default is 10 MiB, and a reader that maps
+        # less than the file has grown to must end (MDB_MAP_RESIZED).
+        options.setdefault("map_size", 0)
     environment = lmdb.open(
         str(path), max_dbs=8, max_readers=READERS_MAX, mode=0o700, readahead=False, **options
     )
@@ -63,6 +92,19 @@ def open_environment(
     return environment, {
         name: environment.open_db(name.encode(), create=create) for name in databases
     }
+
+
+def check_format(path: Path) -> None:
+    """Raise FormatUnknown when a queue is of another version; changes nothing in it."""
+    environment = lmdb.open(str(path), max_dbs=8, readonly=True)
+    try:
+        meta = environment.open_db(b"meta", create=False)
+        with environment.begin(db=meta) as transaction:
+            found = transaction.get(b"format")
+    finally:
+        environment.close()
+    if found is not None and found != str(FORMAT).encode():
+        raise FormatUnknown(f"it has format {found.decode(errors='replace')}, this is {FORMAT}")
 
 
 def sync_folder(path: Path) -> None:

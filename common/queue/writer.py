@@ -1,133 +1,94 @@
 """The queue as the normalizer sees it: the one process that appends and removes."""
 
-import os
-import shutil
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import lmdb
-import msgspec
 
-from common.block import Part, encode_block, read_header, samples_by_plan
-from common.clock import new_epoch, now_ns
+from common.block import Part, check_block, encode_block
+from common.clock import now_ns
 from common.errors import BlockDamaged, QueueUnusable
 from common.log import get_log
-from common.queue.environment import (
-    DATABASES,
-    FORMAT,
-    KEY,
-    PLAN_KEY,
-    bytes_of,
-    explained,
-    open_environment,
-    sealed,
-    sync_folder,
-    unsealed,
-)
-from common.queue.reader import QueueReader, Tally
-from common.records import Gap, Plan, Position, fingerprint_of
+from common.queue.aging import forget_marks, mark_interval_s, marked_before, put_mark
+from common.queue.bounds import Bounds, WhenFull
+from common.queue.change import Change
+from common.queue.compaction import Compaction
+from common.queue.creation import closed, open_for_writing, renewed_epoch
+from common.queue.disk import capacity_on_disk, keep_ballast
+from common.queue.environment import KEY, PLAN_KEY, free_bytes, sealed
+from common.queue.ledger import OPERATOR, QUEUE_AGE, QUEUE_NEW, Account
+from common.queue.losses import Changes, loss_of, unknown_gap
+from common.queue.reader import Tally
+from common.queue.room import Room
+from common.queue.state import Stage
+from common.queue.store import Held, QueueStore
+from common.records import Gap, Plan, Position
 
-CAPACITY_BYTES = 8 * 1024**3
-"""What blocks may occupy on disk; docs/performance.md has bytes per sample."""
 MAP_SHARE = 0.8
 """Blocks fill at most this share of the map; the rest is for deletes, catalog and copies."""
-MAP_NEARLY_FULL = 0.95
 MAP_EXTRA_BYTES = 64 * 1024**2
-DISK_RESERVE_BYTES, DISK_RESERVE_SHARE = 256 * 1024**2, 0.05
-"""The smaller of both is left free; the queue drops its oldest instead of filling the disk."""
-CAPACITY_LEAST_BYTES = 16 * 1024**2
 BLOCK_SAMPLES_MAX = 8_192
 """64 KiB of numbers: large blocks need long runs of free pages, which a full map may not have."""
-DROP_BLOCKS_MAX = 256
+REMOVE_BLOCKS_MAX = 256
 """Blocks removed in one transaction; LMDB copies every page it touches."""
-REMOVE_STEPS = (DROP_BLOCKS_MAX, 16, 1)
+REMOVE_STEPS = (REMOVE_BLOCKS_MAX, 16, 1)
 MAP_FULL_TRIES = 8
 KEEP_BLOCKS = 64
 """The newest blocks stay even when delivered, for `tailrace tap` and for the curious."""
+READ_AGAIN_SHARE = 0.95
+"""A full queue that stops reading goes on once it has fallen to this share."""
+
+T = TypeVar("T")
 
 log = get_log(__name__)
 
 
-def _create(path: Path, map_bytes: int) -> None:
-    """Create an empty queue so that a crash at any instant leaves none or a whole one."""
-    if path.exists():
-        aside = path.with_name(f"{path.name}.aside-{now_ns() // 1_000_000_000}")
-        path.rename(aside)
-        log.error("no data.mdb in the queue; what is left of it was moved aside", kept_in=aside)
-    fresh = path.with_name(path.name + ".new")
-    shutil.rmtree(fresh, ignore_errors=True)
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    environment, databases = open_environment(fresh, DATABASES, map_size=map_bytes)
-    with environment.begin(write=True, db=databases["meta"]) as transaction:
-        transaction.put(b"format", str(FORMAT).encode())
-        transaction.put(b"epoch", sealed(KEY.pack(new_epoch())))
-        transaction.put(b"next", sealed(KEY.pack(1)))
-    environment.close()
-    (fresh / "cursors").mkdir(mode=0o700)
-    sync_folder(fresh)
-    fresh.rename(path)
-    sync_folder(path.parent)
-
-
-class QueueWriter(QueueReader):
+class QueueWriter(QueueStore):
     """The queue as the normalizer sees it: it may also append and remove."""
 
     def __init__(
-        self, environment: Any, databases: dict[str, Any], path: Path, capacity_bytes: int
+        self, environment: Any, databases: dict[str, Any], path: Path, bounds: Bounds
     ) -> None:
-        super().__init__(environment, databases, path)
-        self.capacity_bytes = capacity_bytes
-        """What blocks may occupy now: as configured, less where the disk has less to give."""
-        self.delivered = 0
-        """Every target has everything up to this sequence; set by whoever watches the cursors."""
-        self.dropped: list[Gap] = []
-        """What the last `append` had to drop; those groups' values are no longer told."""
-        self._capacity_most_bytes = capacity_bytes
-        self._plan_ids: dict[bytes, int] = {}
-        self._next_plan_id = 1
-        with self._reading() as transaction:
-            for key, stored in transaction.cursor(databases["plans"]):
-                (plan_id,) = PLAN_KEY.unpack(key)
-                self._next_plan_id = plan_id + 1
-                try:
-                    self._plan_ids[fingerprint_of(unsealed(stored))] = plan_id
-                except BlockDamaged as error:
-                    log.error("plan damaged; its blocks become gaps", plan=plan_id, error=error)
+        super().__init__(environment, databases, path, bounds)
+        self.room = Room(self)
+        self.compaction = Compaction(self)
+        self.keep_blocks = KEEP_BLOCKS
+        self.appended_bytes = 0
+        """Of blocks committed since the process started, before compaction."""
+        self._marked_at_s = self.clock.now_s()
+        self._stopped_reading = False
         self.positions: dict[str, Position] = self._small_values("sources", Position)
         """The last committed scan of every collector."""
         environment.reader_check()  # A reader that was killed would pin its pages for ever.
 
     @classmethod
     def create(
-        cls, path: Path, capacity_bytes: int = CAPACITY_BYTES, map_bytes: int | None = None
+        cls, path: Path, bounds: Bounds | None = None, *, map_bytes: int = 0
     ) -> "QueueWriter":
-        """Open the queue for its one writer, creating it when there is none."""
-        map_bytes = map_bytes or int(capacity_bytes / MAP_SHARE) + MAP_EXTRA_BYTES
-        with explained("cannot open the queue", path):
-            if not (path / "data.mdb").exists():
-                _create(path, map_bytes)
-            file_bytes = (path / "data.mdb").stat().st_size
-            if file_bytes > MAP_NEARLY_FULL * map_bytes:
-                # A map that is full to the last page refuses deletes as well; the process ended
-                # because of it, and this is how it goes on: with room to delete.
-                map_bytes = file_bytes + MAP_EXTRA_BYTES
-            environment, databases = open_environment(path, DATABASES, map_size=map_bytes)
-        return cls(environment, databases, path, capacity_bytes)
+        """Open the queue for its one writer, creating it when there is none.
 
-    @property
-    def fingerprints(self) -> set[bytes]:
-        """Return the names of all plans of the catalog."""
-        return set(self._plan_ids)
+        Raises DiskFull when there is no room for the one commit that shows that it works.
+        """
+        bounds = bounds or Bounds()
+        map_bytes = map_bytes or int(bounds.capacity_bytes / MAP_SHARE) + MAP_EXTRA_BYTES
+        environment, databases, begun_anew = open_for_writing(path, map_bytes)
+        queue = cls(environment, databases, path, bounds)
+        ahead = max(queue.all_cursors(), default=0) > queue.last_sequence()
+        if renewed_epoch(environment, databases, path, cursors_ahead=ahead):
+            environment.close()
+            environment, databases, _ = open_for_writing(path, map_bytes)
+            queue = cls(environment, databases, path, bounds)
+        # Commits once before anything is promised: what an earlier process failed to make durable
+        # may be in the system's cache only, and this rests it on pages that are on the disk.
+        queue.begin([unknown_gap(QUEUE_NEW, 0, now_ns())] if begun_anew else [])
+        return queue
 
-    def plan(self, fingerprint: bytes) -> Plan | None:
-        """Return a plan of the catalog, None when it is not there or damaged."""
-        plan_id = self._plan_ids.get(fingerprint)
-        try:
-            return None if plan_id is None else self._plan(plan_id)
-        except KeyError:
-            return None
+    def close(self) -> None:
+        """Release the environment, and note that it was left in order."""
+        super().close()
+        closed(self._path)
 
     def append(
         self,
@@ -136,31 +97,27 @@ class QueueWriter(QueueReader):
         plans: Sequence[Plan] = (),
         positions: Mapping[str, Position] | None = None,
         tallies: Mapping[str, Tally] | None = None,
+        accounts: Mapping[str, Account] | None = None,
     ) -> int:
         """Commit parts in order, with all that belongs to them, and return the last sequence.
 
-        When this returns, everything given is durable; when it raises QueueUnusable, nothing may
-        be assumed: leave the process, open again and receive again.
+        `accounts` says per group what was collected, unchanged and lost on the way; without it,
+        what is in `parts` is taken for all there was. When this returns, everything given is
+        durable; when it raises QueueUnusable, nothing may be assumed: leave the process, open
+        again and receive again.
         """
+        self._wait_for_room()
         for _ in range(MAP_FULL_TRIES):
             try:
-                return self._append(parts, plans, positions or {}, tallies or {})
+                return self._append(parts, plans, positions or {}, tallies or {}, accounts)
             except lmdb.MapFullError:
-                # The commit's own drops are undone with it, so room is made in one by itself.
-                self._in_small_steps(self._drop_oldest)
+                self._free_pages()
         raise QueueUnusable(f"the map of {self._path} is full and dropping the oldest did not help")
 
-    def _in_small_steps(self, remove: Callable[[int], None]) -> None:
-        """Remove many blocks, or as few as a full map lets go: a delete needs pages too."""
-        for count in REMOVE_STEPS:
-            try:
-                return remove(count)
-            except lmdb.MapFullError:
-                continue
-        raise QueueUnusable(
-            f"the map of {self._path} is full and refuses even one removal; "
-            "the next start widens it"
-        )
+    def begin(self, gaps: Sequence[Gap]) -> None:
+        """Commit once, without making room: what targets claim is not known before the loop."""
+        with contextlib.suppress(lmdb.MapFullError):
+            self._append(gaps, (), {}, {}, None)
 
     def _append(
         self,
@@ -168,135 +125,214 @@ class QueueWriter(QueueReader):
         plans: Sequence[Plan],
         positions: Mapping[str, Position],
         tallies: Mapping[str, Tally],
+        accounts: Mapping[str, Account] | None,
     ) -> int:
         ids = dict(self._plan_ids)
-        with self._writing() as transaction:
+        following = self._next_plan_id
+        with self.changing() as change:
             for plan in plans:
                 if plan.fingerprint not in ids:
-                    ids[plan.fingerprint] = max(ids.values(), default=self._next_plan_id - 1) + 1
+                    ids[plan.fingerprint], following = following, following + 1
                     key = PLAN_KEY.pack(ids[plan.fingerprint])
-                    transaction.put(key, sealed(plan.encoded), db=self._databases["plans"])
-            dropped = self._owed(transaction) + self._make_room(transaction)
-            last = self._put_blocks([*dropped, *parts], ids, transaction)
+                    stored = sealed(plan.encoded)
+                    change.transaction.put(key, stored, db=self._databases["plans"])
+            self._put_blocks(parts, ids, change)
+            change.ledger.merge(_collected(parts) if accounts is None else accounts)
             for name, values in (("sources", positions), ("groups", tallies)):
                 for each, value in values.items():
-                    packed = sealed(msgspec.msgpack.encode(value))
-                    transaction.put(each.encode(), packed, db=self._databases[name])
-        self._plan_ids = ids
+                    change.put_small(name, each.encode(), value)
+            self._mark(change)
+            last = change.state.next_sequence - 1
+        self._plan_ids, self._next_plan_id = ids, following
         self.positions.update(positions)
-        self.dropped = dropped
         return last
 
-    @contextmanager
-    def _writing(self) -> Iterator[Any]:
-        """Open a write transaction; leaving the block commits it, durably."""
-        self._look()
-        with (
-            explained("cannot write the queue", self._path),
-            self._environment.begin(write=True) as transaction,
-        ):
-            yield transaction
-
     def _put_blocks(
-        self, parts: Sequence[Part | Gap], ids: Mapping[bytes, int], transaction: Any
-    ) -> int:
-        following = self._number(transaction, b"next")
+        self, parts: Sequence[Part | Gap], ids: Mapping[bytes, int], change: Change
+    ) -> None:
         for slice_ in _slices(parts):
-            block = encode_block(slice_, following, lambda plan: ids[plan.fingerprint])
-            transaction.put(KEY.pack(following), block, append=True, db=self._databases["blocks"])
-            following += len(slice_)
-        transaction.put(b"next", sealed(KEY.pack(following)), db=self._databases["meta"])
-        return following - 1
+            first = change.state.next_sequence
+            block = encode_block(slice_, first, lambda plan: ids[plan.fingerprint])
+            change.put(first, block, last=True)
+            self.appended_bytes += len(block)
+            change.state.next_sequence += len(slice_)
+            for part in slice_:
+                if isinstance(part, Part):
+                    plan = part.layout.plan
+                    entered = Account(entered=part.samples, queued=part.samples)
+                    change.ledger.add(plan.device, plan.group, entered)
 
-    def _make_room(self, transaction: Any, least: int = 0) -> list[Gap]:
-        """Drop the oldest blocks while over capacity, `least` at least; return what was lost."""
-        blocks = self._databases["blocks"]
-        lost: dict[tuple[str, str, str], Gap] = {}
-        for count in range(DROP_BLOCKS_MAX):
-            if count >= least and bytes_of(transaction.stat(blocks)) < self.capacity_bytes:
-                break
-            oldest = next(self._blocks_from(transaction, 0), None)
-            if oldest is None:
-                break
-            first, last, block = oldest
-            for gap in self._as_gaps(block) if last > self.delivered else ():
-                key = (gap.device, gap.group, gap.cause)
-                lost[key] = _joined(lost[key], gap) if key in lost else gap
-            transaction.delete(KEY.pack(first), db=blocks)
-        return list(lost.values())
+    def _mark(self, change: Change) -> None:
+        """Note now and then how old the queue's clock says the newest sequence is."""
+        now_s = self.clock.now_s()
+        if now_s >= self._marked_at_s:
+            self._marked_at_s = now_s + mark_interval_s(self.bounds.age_max_s)
+            newest = change.state.next_sequence - 1
+            put_mark(change.transaction, self._databases["ages"], newest, now_s)
 
-    def _drop_oldest(self, count: int) -> None:
-        """Drop blocks in a transaction of their own; what is lost is owed to the next append."""
-        with self._writing() as transaction:
-            owed = self._owed(transaction) + self._make_room(transaction, least=count)
-            packed = sealed(msgspec.msgpack.encode(owed))
-            transaction.put(b"owed", packed, db=self._databases["meta"])
+    @property
+    def full(self) -> bool:
+        """True while the policy is to stop reading and there is no room for more."""
+        if self.bounds.when_full is not WhenFull.STOP_READING:
+            return False
+        share = READ_AGAIN_SHARE if self._stopped_reading else 1.0
+        self._stopped_reading = self.used_bytes >= share * self.capacity_bytes
+        return self._stopped_reading
 
-    def _owed(self, transaction: Any) -> list[Gap]:
-        """Take the gaps of blocks that were dropped before and are not yet booked."""
-        stored = transaction.pop(b"owed", db=self._databases["meta"])
-        return msgspec.msgpack.decode(unsealed(stored), type=list[Gap]) if stored else []
-
-    def _as_gaps(self, block: bytes) -> list[Gap]:
-        """Return what is missing once this block is gone."""
+    def maintain(self) -> bool:
+        """Do one bounded slice of whatever is due; return whether there may be more to do."""
         try:
-            counts, gaps = samples_by_plan(block)
-            header = read_header(block)
-            times = (header.first_at_ns, header.last_at_ns)
-            for plan_id, (scans, samples) in counts.items():
-                plan = self._plan(plan_id)
-                gaps.append(Gap(plan.device, plan.group, "queue-full", *times, scans, samples))
-        except (BlockDamaged, KeyError):
-            return [Gap("", "", "block-damaged", 0, now_ns(), 0, 0)]
-        return gaps
+            return self._upkeep()
+        except lmdb.MapFullError:
+            self._free_pages()  # Upkeep needs free pages too: it copies before it frees.
+            return True
+
+    def _upkeep(self) -> bool:
+        if self._trimmed(self.delivered, self.keep_blocks) or self._drop_aged():
+            return True
+        if self.room.wanted and (self._trimmed(self.delivered, 0) or self._give_up()):
+            return True
+        return self.compaction.step(self._newest_to_compact())
 
     def trim(self, up_to: int) -> bool:
         """Remove blocks wholly at or before a sequence; True when more remain to be removed.
 
         Small transactions: LMDB copies every page it touches, so one large delete on a full map
-        fails and frees nothing. The newest KEEP_BLOCKS stay.
+        fails and frees nothing. The newest blocks stay.
         """
-        blocks = self._databases["blocks"]
-        with self._reading() as transaction:
-            spare = int(transaction.stat(blocks)["entries"]) - KEEP_BLOCKS
-            done: list[int] = []
-            for first, last, _ in self._blocks_from(transaction, 0):
-                if len(done) >= min(spare, DROP_BLOCKS_MAX) or last > up_to:
-                    break
-                done.append(first)
-        if done:
-            self._in_small_steps(lambda count: self._remove(done[:count]))
-        return len(done) == DROP_BLOCKS_MAX
+        return self._trimmed(up_to, self.keep_blocks) == REMOVE_BLOCKS_MAX
 
-    def _remove(self, blocks: Sequence[int]) -> None:
-        with self._writing() as transaction:
-            for first in blocks:
-                transaction.delete(KEY.pack(first), db=self._databases["blocks"])
+    def drop(self, up_to: int) -> None:
+        """Drop every block that ends at or before a sequence because a person said so.
+
+        Only a block of which a target has had a part stays: no gap could tell that target apart
+        what it has and what it lost.
+        """
+        cursors = list(self.cursors())
+
+        def begun(held: Held) -> bool:
+            return any(held.first <= at < held.last for at in cursors)
+
+        def step(blocks_max: int) -> bool:
+            self.room.blocks_max = blocks_max
+            return self.room.reduce(Stage.GONE, OPERATOR, up_to=up_to, claimed=begun)
+
+        while _in_small_steps(step):
+            pass
 
     def fit_to_disk(self) -> None:
         """Take a smaller capacity while the disk has less to give, and the full one again later."""
-        status = os.statvfs(self._path)
-        free_bytes = status.f_bavail * status.f_frsize
-        file_bytes = (self._path / "data.mdb").stat().st_blocks * 512
-        disk_bytes = status.f_blocks * status.f_frsize
-        reserve_bytes = min(DISK_RESERVE_BYTES, int(disk_bytes * DISK_RESERVE_SHARE))
-        spare_bytes = int((file_bytes + free_bytes - reserve_bytes) * MAP_SHARE)
-        capacity_bytes = max(CAPACITY_LEAST_BYTES, spare_bytes)
-        capacity_bytes = min(capacity_bytes, self._capacity_most_bytes)
-        if (capacity_bytes < self._capacity_most_bytes) != (
-            self.capacity_bytes < self._capacity_most_bytes
-        ):
+        before, self.capacity_bytes = self.capacity_bytes, capacity_on_disk(self._path, self.bounds)
+        most = self.bounds.capacity_bytes
+        if (self.capacity_bytes < most) != (before < most):
             log.warning(
                 "the queue's capacity follows the disk",
-                capacity_bytes=capacity_bytes,
-                configured_bytes=self._capacity_most_bytes,
-                free_bytes=free_bytes,
+                capacity_bytes=self.capacity_bytes,
+                configured_bytes=most,
+                free_bytes=free_bytes(self._path),
             )
-        self.capacity_bytes = capacity_bytes
+        keep_ballast(self._path, self.bounds)
 
     def check_readers(self) -> None:
         """Free the slots of readers that were killed; their snapshots would pin pages for ever."""
         self._environment.reader_check()
+
+    def _trimmed(self, up_to: int, keep_blocks: int) -> int:
+        """Remove some blocks that every target has; return how many."""
+        done: list[Held] = []
+        with self._reading() as transaction:
+            spare = int(transaction.stat(self._databases["blocks"])["entries"]) - keep_blocks
+        for held in self.held_from(0):
+            if len(done) >= min(spare, REMOVE_BLOCKS_MAX) or held.last > up_to:
+                break
+            done.append(held)
+        if done:
+            _in_small_steps(lambda count: self._remove_delivered(done[:count]))
+        return len(done)
+
+    def _remove_delivered(self, blocks: Sequence[Held]) -> None:
+        with self.changing() as change:
+            for held in blocks:
+                try:
+                    header = check_block(held.block)
+                except BlockDamaged as error:
+                    # It was told as a gap where it was read; here it is booked as one.
+                    self.gaps_of_lost_block(held, change, str(error))
+                    continue
+                change.remove(held.first, len(held.block), held.stage)
+                change.ledger.deliver(header, self.plan_by_id)
+            forget_marks(change.transaction, self._databases["ages"], blocks[-1].last)
+
+    def _drop_aged(self) -> bool:
+        """Drop one region of what is older than the configured age."""
+        if self.bounds.age_max_s is None:
+            return False
+        before_s = self.clock.now_s() - self.bounds.age_max_s
+        with self._reading() as transaction:
+            aged = marked_before(transaction, self._databases["ages"], before_s)
+        if not aged:
+            return False
+        if self.room.reduce(Stage.GONE, QUEUE_AGE, up_to=aged):
+            return True
+        with self.changing() as change:
+            forget_marks(change.transaction, self._databases["ages"], aged)
+        return False
+
+    def _wait_for_room(self) -> None:
+        """At capacity, give up the oldest before anything is added."""
+        while self.bounds.when_full is not WhenFull.STOP_READING and (
+            self.used_bytes >= self.capacity_bytes
+        ):
+            if not (self._trimmed(self.delivered, 0) or self._give_up()):
+                return
+
+    def _give_up(self) -> bool:
+        return _in_small_steps(self.room.step)
+
+    def _free_pages(self) -> None:
+        """Make room in a map that is full, whatever the capacity says."""
+        if self._trimmed(self.delivered, 0):
+            return
+        if self.bounds.when_full is WhenFull.STOP_READING or not self._give_up():
+            raise QueueUnusable(
+                f"the map of {self._path} is full, nothing in it may go; the next start widens it"
+            )
+
+    def _newest_to_compact(self) -> int:
+        """Return the last sequence before the newest blocks, which may be gone in a moment."""
+        with self._reading() as transaction:
+            cursor = transaction.cursor(self._databases["blocks"])
+            if not cursor.last():
+                return 0
+            for _ in range(self.keep_blocks - 1):
+                if not cursor.prev():
+                    return 0
+            return int(KEY.unpack(cursor.key())[0]) - 1
+
+
+def _in_small_steps(remove: Callable[[int], T]) -> T:
+    """Remove many blocks, or as few as a full map lets go: a delete needs pages too."""
+    for count in REMOVE_STEPS:
+        try:
+            return remove(count)
+        except lmdb.MapFullError:
+            continue
+    raise QueueUnusable(
+        "the queue's map is full and refuses even one removal; the next start widens it"
+    )
+
+
+def _collected(parts: Sequence[Part | Gap]) -> Changes:
+    """Return the accounts of parts that are all there was."""
+    changes = Changes()
+    for part in parts:
+        if isinstance(part, Part):
+            plan = part.layout.plan
+            changes.add(plan.device, plan.group, Account(collected=part.samples))
+        else:
+            lost = Account(collected=part.samples, lost={part.cause: loss_of(part)})
+            changes.add(part.device, part.group, lost)
+    return changes
 
 
 def _slices(parts: Sequence[Part | Gap]) -> Iterator[Sequence[Part | Gap]]:
@@ -310,15 +346,3 @@ def _slices(parts: Sequence[Part | Gap]) -> Iterator[Sequence[Part | Gap]]:
         samples += size
     if start < len(parts):
         yield parts[start:]
-
-
-def _joined(a: Gap, b: Gap) -> Gap:
-    return Gap(
-        a.device,
-        a.group,
-        a.cause,
-        min(a.first_at_ns, b.first_at_ns),
-        max(a.last_at_ns, b.last_at_ns),
-        a.scans + b.scans,
-        a.samples + b.samples,
-    )

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from common.block import Layout, Part
-from common.queue import Cursor, QueueWriter, Tally
+from common.queue import Bounds, Cursor, QueueWriter, Tally
 from common.queue.writer import KEEP_BLOCKS
 from common.records import Column, Gap, GapRecord, Plan, Position, Record, ValueType
 
@@ -39,7 +39,7 @@ class QueueMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="tailrace-model-"))
-        self.queue = QueueWriter.create(self.folder / "queue", 64 * 1024**2)
+        self.queue = QueueWriter.create(self.folder / "queue", Bounds(capacity_bytes=64 * 1024**2))
         self.epoch = self.queue.epoch
         self.written: list[tuple[int, object]] = []
         self.trimmed = 0
@@ -76,7 +76,7 @@ class QueueMachine(RuleBasedStateMachine):
     @rule()
     def restart(self) -> None:
         self.queue.close()
-        self.queue = QueueWriter.create(self.folder / "queue", 64 * 1024**2)
+        self.queue = QueueWriter.create(self.folder / "queue", Bounds(capacity_bytes=64 * 1024**2))
         assert self.queue.epoch == self.epoch, "the epoch lives as long as the queue"
         assert self.queue.positions == self.positions, "committed together with the records"
 
@@ -123,7 +123,7 @@ TestQueueModel.settings = settings(max_examples=60, stateful_step_count=30, dead
 
 
 def filled(path: Path, commits: int, capacity_bytes: int) -> QueueWriter:
-    queue = QueueWriter.create(path, capacity_bytes)
+    queue = QueueWriter.create(path, Bounds(capacity_bytes=capacity_bytes))
     noise = np.random.default_rng(1)
     for i in range(commits):
         array = noise.integers(0, 2**62, 3)

@@ -2,7 +2,11 @@
 
 import random
 
-from common.handoff import Delivery
+import pytest
+
+from common.handoff import Counts, Delivery, GroupCount
+from common.outbox import group_key_hash
+from common.queue import Account
 from common.records import Column, Gap, Plan, ValueType
 from normalizer.accounts import Accounts
 
@@ -104,3 +108,70 @@ def test_read_equals_arrived_plus_missing_whatever_is_lost_and_whenever_it_resta
     missing += sum(g.samples for g in accounts.enter(delivery(2_000, total + 1), PLAN, 2_000, 1))
 
     assert arrived + missing == total
+
+
+def counts(scans: int, samples: int, *, named: bool, epoch: int = 1) -> Counts:
+    device, group = ("meter", "fast") if named else ("", "")
+    key = group_key_hash("meter", "fast")
+    return Counts("modbus", epoch, (GroupCount(key, device, group, scans, samples),))
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_what_was_lost_after_a_groups_last_scan_is_booked_by_the_counts(named: bool) -> None:  # noqa: FBT001 - drawn
+    """Also when the group is no longer configured, and only its hash is left in the outbox."""
+    accounts = Accounts({})
+    accounts.enter(delivery(1, 10), PLAN, 100, 10)
+
+    gaps = accounts.enter_counts(counts(4, 40, named=named), 900)
+
+    assert gaps == [Gap("meter", "fast", "outbox-full", 100, 900, scans=3, samples=30)]
+    assert accounts.enter_counts(counts(4, 40, named=named), 950) == [], "once"
+    assert accounts.enter(delivery(5, 50), PLAN, 1_000, 10) == []
+
+
+def test_a_group_of_which_nothing_ever_arrived_is_booked_by_its_name() -> None:
+    accounts = Accounts({})
+
+    (gap,) = accounts.enter_counts(counts(4, 40, named=True), 900)
+
+    assert (gap.scans, gap.samples) == (4, 40)
+    assert Accounts({}).enter_counts(counts(4, 40, named=False), 900) == []
+
+
+def test_counts_of_a_new_epoch_end_the_one_before() -> None:
+    accounts = Accounts({})
+    accounts.enter(delivery(9, 90), PLAN, 100, 10)
+
+    gaps = accounts.enter_counts(counts(2, 20, named=True, epoch=2), 900)
+
+    assert [(gap.cause, gap.samples) for gap in gaps] == [("outbox-lost", 0), ("outbox-full", 20)]
+
+
+def test_the_ledger_balances_whatever_is_lost() -> None:
+    choose = random.Random(3)
+    accounts = Accounts({})
+    total = Account()
+    scans = samples = entered = 0
+    for at_ns in range(1, 500):
+        size = choose.randint(1, 9)
+        scans, samples = scans + 1, samples + size
+        match choose.randrange(4):
+            case 0:
+                continue
+            case 1:
+                accounts.enter_counts(counts(scans, samples, named=True), at_ns)
+            case 2:
+                accounts.enter(delivery(scans, samples), PLAN, at_ns, 0)
+            case _:
+                reported = choose.randint(0, size)
+                entered += reported
+                accounts.enter(delivery(scans, samples), PLAN, at_ns, size, reported)
+        for change in accounts.ledger.values():
+            total += change
+        accounts.committed()
+    accounts.enter_counts(counts(scans, samples, named=True), 500)
+    for change in accounts.ledger.values():
+        total += change
+
+    assert total.collected == samples
+    assert total.collected - total.unchanged - total.lost_samples == entered

@@ -12,8 +12,8 @@ import pytest
 
 from common.handoff import HandoffReceiver, HandoffSender, handoff_address
 from common.outbox import Outbox
-from common.queue import Cursor, QueueWriter
-from common.records import Column, GapRecord, Plan, Record, Scan, ValueType
+from common.queue import Bounds, Cursor, QueueWriter, WhenFull
+from common.records import Column, Gap, GapRecord, Plan, Record, Scan, ValueType
 from normalizer.service import NormalizerService
 from normalizer.targets import Targets
 
@@ -65,7 +65,7 @@ class House:
 @pytest.fixture
 async def house(tmp_path: Path) -> AsyncIterator[House]:
     write_targets(tmp_path, "uns")
-    queue = QueueWriter.create(tmp_path / "queue", 64 * 1024**2)
+    queue = QueueWriter.create(tmp_path / "queue", Bounds(capacity_bytes=64 * 1024**2))
     address = handoff_address(tmp_path)
     with HandoffReceiver(address=address, committed={}, plans=[]) as receiver:
         house = House(tmp_path, queue, receiver)
@@ -142,6 +142,48 @@ async def test_cursors_are_read_from_the_side(tmp_path: Path) -> None:
 
     assert targets.positions(5) == {"uns": 17, "lake": 0}, "who has not begun has nothing"
     assert targets.positions(6) == {"uns": 0, "lake": 0}, "another queue's positions say nothing"
+
+
+async def test_a_value_told_after_what_was_dropped_is_not_told_again(house: House) -> None:
+    await house.read(1.0, 2.0)
+    house.service._queue.untold.append(  # noqa: SLF001 - its first record was dropped
+        Gap("press", "slow", "queue-full", 1_000_000_000, 1_000_000_000, 1, 1)
+    )
+    await house.read(2.0)
+
+    assert house.told() == [1.0, 2.0], "its record is still there"
+
+
+async def test_a_full_queue_that_stops_reading_takes_nothing_and_loses_nothing(
+    house: House,
+) -> None:
+    await house.read(1.0)
+    queue = house.queue
+    roomy = msgspec.structs.replace(queue.bounds, when_full=WhenFull.STOP_READING)
+    queue.bounds, queue.capacity_bytes = msgspec.structs.replace(roomy, capacity_bytes=0), 0
+    for value in (2.0, 3.0):
+        house.sender.put(Scan(PLAN.fingerprint, int(value * 1e9), 0, [value]), PLAN)
+    for _ in range(50):
+        await asyncio.sleep(0.001)
+        house.service.step()
+    assert house.told() == [1.0], "nothing is taken"
+    assert house.outbox.depth == 2, "and nothing is lost"
+    assert house.sender.held, "the collector can say why"
+    queue.bounds, queue.capacity_bytes = roomy, roomy.capacity_bytes
+    await house.read(4.0)
+
+    assert house.told() == [1.0, 2.0, 3.0, 4.0]
+
+
+async def test_the_ledger_explains_every_sample(house: House) -> None:
+    await house.read(1.0, 1.0, 1.0, 2.0)
+    house.sender.put(Scan(PLAN.fingerprint, 5, 5, [1.0, 2.0]), PLAN)  # Does not fit its plan.
+    await house.read(3.0)
+
+    account = house.queue.ledger().total
+    assert (account.collected, account.unchanged, account.queued) == (7, 2, 3)
+    assert {cause: loss.samples for cause, loss in account.lost.items()} == {"scan-damaged": 2}
+    assert account.unexplained == 0
 
 
 async def test_a_scan_that_cannot_be_used_is_a_gap_of_its_size(house: House) -> None:

@@ -1,0 +1,230 @@
+"""Goal: whatever a bounded queue gives up, each target is told of every sample exactly once.
+
+As data, or in the count of a gap.
+
+Method: a Hypothesis state machine over the real queue in a real LMDB file, against a plain list of
+everything that was ever entered. Two targets drain at their own pace, as an uplink does: by pages,
+never beyond their claim, losing what they had in hand when they are killed. The capacity, the
+policy, the age, compaction, damage-free restarts and a person's drop come in any order. At the end
+everything is drained, and per target and group
+
+    samples entered = samples received + samples named in gaps
+
+with every received sample equal to what was entered, in order of sequence. The ledger must balance
+after every step. Seen to bite: joining gaps inside of a claim, dropping what a target was reading,
+a frontier that moves past a claim, thinning that forgets an emptied record.
+"""
+
+import shutil
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from common.block import Layout, Part
+from common.queue import Bounds, QueueWriter, WhenFull
+from common.queue.verifying import verify
+from common.records import Column, Gap, GapRecord, LossClass, Plan, Record, ValueType
+
+CLASSES = [LossClass.NORMAL, LossClass.KEEP, LossClass.FIRST_TO_GO, LossClass.NORMAL]
+CLAIM = 8
+WIDTH = 200
+"""Columns of each class: blocks must be large enough for a small capacity to matter."""
+
+
+def plan(device: str, classes: list[LossClass]) -> Plan:
+    columns = tuple(
+        Column(
+            f"t{i}", f"Acme/{device}/t{i}", f"a{i}", "T", ValueType.INT64,
+            loss_class=classes[i % len(classes)],
+        )
+        for i in range(WIDTH)
+    )  # fmt: skip
+    return Plan("simulated", device, "fast", device, 100, columns)
+
+
+PLANS = [plan("press", CLASSES), plan("robot", [LossClass.NORMAL]), plan("meter", CLASSES[:2])]
+LAYOUTS = [Layout(each) for each in PLANS]
+
+
+class Target:
+    """A far side, and the uplink that drains to it."""
+
+    def __init__(self) -> None:
+        self.position = 0
+        self.samples: dict[str, int] = defaultdict(int)
+        self.missing: dict[str, int] = defaultdict(int)
+        self.newest = (0, -1)
+        self.in_hand: list[Record | GapRecord] = []
+
+    def take(self, record: Record | GapRecord) -> None:
+        place = (record.sequence, record.number if isinstance(record, GapRecord) else -1)
+        assert place > self.newest or isinstance(record, Record), "in order, once"
+        self.newest = place
+        if isinstance(record, GapRecord):
+            self.missing[record.gap.device] += record.gap.samples
+        else:
+            self.samples[record.plan.device] += len(record.values)
+
+
+class BoundedQueue(RuleBasedStateMachine):
+    """One queue, two targets, and everything that may happen to them."""
+
+    @initialize(
+        when_full=st.sampled_from(list(WhenFull)),
+        capacity_kib=st.sampled_from([96, 160, 320]),
+    )
+    def begin(self, when_full: WhenFull, capacity_kib: int) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="tailrace-model-"))
+        self.bounds = Bounds(
+            capacity_bytes=capacity_kib * 1024, when_full=when_full,
+            thin_fine_s=5, thin_coarse_s=20, age_max_s=3600,
+        )  # fmt: skip
+        self.entered: dict[str, int] = defaultdict(int)
+        self.values: dict[tuple[int, int], int] = {}
+        self.targets = [Target(), Target()]
+        self.noise = np.random.default_rng(1)
+        self.at_ns = self.forced = 0
+        self.open()
+        for i in range(12):
+            self.append([i % 3, (i + 1) % 3, 0, 1], WIDTH)
+
+    def open(self) -> None:
+        self.queue = QueueWriter.create(self.folder / "queue", self.bounds)
+        self.queue.claim_records = CLAIM
+        self.queue.keep_blocks = 4
+        self.queue.cursors = lambda: [target.position for target in self.targets]
+
+    @rule(
+        times=st.integers(1, 6),
+        which=st.lists(st.integers(0, 2), min_size=1, max_size=12),
+        part=st.sampled_from([1, 3, WIDTH // 2, WIDTH, WIDTH]),
+    )
+    def commits(self, times: int, which: list[int], part: int) -> None:
+        for _ in range(times):
+            self.append(which, part)
+
+    def append(self, which: list[int], part: int) -> None:
+        if self.queue.full:
+            return
+        parts: list[Part | Gap] = []
+        first = self.queue.last_sequence() + 1
+        for offset, number in enumerate(which):
+            self.at_ns += 1_000_000_000
+            columns = np.sort(self.noise.choice(WIDTH, part, replace=False)).astype(np.uint16)
+            array = self.noise.integers(-(2**62), 2**62, part)
+            indexes = None if part == WIDTH else columns
+            parts.append(
+                Part(LAYOUTS[number], self.at_ns, {ValueType.INT64: array}, part, indexes=indexes)
+            )
+            self.entered[PLANS[number].device] += part
+            for column, value in zip(columns.tolist(), array.tolist(), strict=True):
+                self.values[first + offset, column] = value
+        self.queue.append(parts, plans=PLANS)
+
+    @rule(number=st.integers(0, 1), pages=st.integers(1, 4))
+    def uplink_reads(self, number: int, pages: int) -> None:
+        """Take into memory what comes next; it is under way from now on, whatever is dropped."""
+        target = self.targets[number]
+        for _ in range(pages):
+            after = target.in_hand[-1].sequence if target.in_hand else target.position
+            up_to = target.position + CLAIM
+            target.in_hand += self.queue.read(after=after, records_max=7, up_to=up_to)
+
+    @rule(number=st.integers(0, 1))
+    def far_side_acknowledges(self, number: int) -> None:
+        target = self.targets[number]
+        self.settle(target, target.in_hand)
+        target.in_hand = []
+        self.pass_over_a_hole(target)
+
+    @rule(number=st.integers(0, 1))
+    def uplink_is_killed(self, number: int) -> None:
+        self.targets[number].in_hand = []
+
+    def pass_over_a_hole(self, target: Target) -> bool:
+        """Move over sequences of which nothing is left, as far as the claim goes."""
+        up_to = min(target.position + CLAIM, self.queue.last_sequence())
+        empty = not self.queue.read(after=target.position, records_max=1, up_to=up_to)
+        if empty:
+            target.position = up_to
+        return empty and up_to < self.queue.last_sequence()
+
+    def settle(self, target: Target, records: list[Record | GapRecord]) -> None:
+        for record in records:
+            if isinstance(record, Record):
+                columns = record.indexes or range(WIDTH)
+                for column, value in zip(columns, record.values, strict=True):
+                    assert self.values[record.sequence, column] == value, "as it was entered"
+            target.take(record)
+        if records:
+            target.position = records[-1].sequence
+
+    @rule(slices=st.integers(1, 6))
+    def maintain(self, slices: int) -> None:
+        self.queue.delivered = min(target.position for target in self.targets)
+        for _ in range(slices):
+            self.queue.maintain()
+
+    @rule()
+    def restart(self) -> None:
+        self.forced += self.queue.room.forced
+        self.queue.close()
+        self.open()
+
+    @rule()
+    def killed(self) -> None:
+        """What a SIGKILL leaves: the file, and the note that somebody had it open."""
+        self.forced += self.queue.room.forced
+        self.queue._environment.close()  # noqa: SLF001 - without the farewell
+        (self.folder / "queue" / "in-use").unlink()  # Inspected in test_queue_faults.py; slow.
+        self.open()
+
+    @rule(minutes=st.integers(1, 40))
+    def time_passes(self, minutes: int) -> None:
+        self.queue.clock._offset_s += 60 * minutes  # noqa: SLF001 - nobody waits an hour
+        self.queue.append([])
+
+    @rule(share=st.floats(0, 0.7))
+    def somebody_drops(self, share: float) -> None:
+        """The console insists that normalizer and uplinks are stopped."""
+        for target in self.targets:
+            target.in_hand = []
+        self.queue.drop(int(self.queue.last_sequence() * share))
+
+    @invariant()
+    def the_ledger_balances(self) -> None:
+        accounts, queued = self.queue.books()
+        for key, account in accounts.items():
+            assert account.unexplained == 0, key
+            assert account.queued == queued.get(key, 0), key
+            assert account.entered == self.entered[key.partition("/")[0]], key
+
+    def teardown(self) -> None:
+        if not hasattr(self, "queue"):
+            return
+        assert verify(self.queue).sound
+        self.forced += self.queue.room.forced
+        for target in self.targets:
+            self.settle(target, target.in_hand)
+            while (
+                page := self.queue.read(
+                    after=target.position, records_max=50, up_to=target.position + CLAIM
+                )
+            ) or self.pass_over_a_hole(target):
+                self.settle(target, page)
+            for device, samples in self.entered.items():
+                told = target.samples[device] + target.missing[device]
+                assert told == samples or (told > samples and self.forced), (
+                    f"{device}: every sample once, as data or in a gap"
+                )
+        self.queue.close()
+        shutil.rmtree(self.folder)
+
+
+TestBoundedQueue = BoundedQueue.TestCase
+TestBoundedQueue.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
