@@ -104,4 +104,5 @@ def _column(tag: Tag, resolved: Resolved[A]) -> Column:
         offset=row.offset,
         deadband=row.deadband,
         description=row.description,
+        loss_class=row.loss_class,
     )

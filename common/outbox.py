@@ -3,7 +3,8 @@
 Promise
     A scan whose `put` returned survives SIGKILL of the collector: the next process finds it here
     and sends it again. A scan dropped because the ring was full is counted, and the counts that
-    travel with every later scan let the normalizer book exactly what is missing.
+    travel with every later scan (and, of groups from which none comes, in `counts`) let the
+    normalizer book exactly what is missing.
     A reboot discards the ring (its boot id differs) and begins a new epoch.
 
 In the file, little-endian
@@ -16,8 +17,10 @@ In the file, little-endian
     `head` and `tail` count bytes since the ring began; the place in the ring is modulo capacity.
 
 Limits
-    One process at a time (it holds its role's lock). 1,024 groups. A scan larger than a quarter of
-    the ring is dropped and counted. Not made for power loss: msync is never called.
+    One process at a time (it holds its role's lock). 1,024 groups; beyond them those that this
+    process does not read are forgotten, and what was lost of them and not yet told with them.
+    A scan larger than a quarter of the ring, or than 8 MiB, is dropped and counted. Not made for
+    power loss: msync is never called.
 """
 
 import hashlib
@@ -27,7 +30,9 @@ import struct
 import zlib
 from collections import deque
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
+
+import msgspec
 
 from common.clock import new_epoch
 from common.errors import BlockDamaged, TailraceError
@@ -37,8 +42,9 @@ from common.records import Plan, fingerprint_of
 CAPACITY_BYTES = 16 * 1024 * 1024
 """About half an hour of 10 groups of 100 floats at 1 s (1 kB a scan) without a normalizer."""
 GROUPS_MAX = 1_024
-PLAN_BYTES_MAX = 8 * 1024 * 1024
-"""Half of what one handoff message may be."""
+"""Groups of one collector."""
+PLAN_BYTES_MAX = SCAN_BYTES_MAX = 8 * 1024 * 1024
+"""What the handoff carries in one message."""
 
 _MAGIC = b"TRoutbx1"
 _HEADER = struct.Struct("<8s16sQQ")
@@ -51,6 +57,9 @@ _RING_AT = _COUNTERS_AT + GROUPS_MAX * _COUNTER.size
 _RECORD = struct.Struct("<IIQQQ16s")
 _SKIP = 0xFFFFFFFF
 _EMPTY_KEY = bytes(16)
+
+_Name = Annotated[str, msgspec.Meta(pattern="^[^/]{0,64}$")]
+_Count = Annotated[int, msgspec.Meta(ge=0)]
 
 log = get_log(__name__)
 
@@ -70,13 +79,26 @@ class Entry(NamedTuple):
     """Bytes of payload."""
 
 
+class GroupCount(msgspec.Struct, frozen=True, array_like=True):
+    """What a collector has read of one group since its epoch began, lost or not."""
+
+    key: bytes
+    """`group_key_hash` of its names."""
+    device: _Name
+    group: _Name
+    """Both empty where this process does not read the group: then only the key is known."""
+    scans: _Count
+    samples: _Count
+
+
 def boot_id() -> bytes:
     """Return 16 bytes that change with every boot of the machine."""
     text = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
     return bytes.fromhex(text.strip().replace("-", ""))
 
 
-def _group_key(device: str, group: str) -> bytes:
+def group_key_hash(device: str, group: str) -> bytes:
+    """Return the 16 bytes by which the ring knows a group."""
     return hashlib.blake2b(f"{device}/{group}".encode(), digest_size=16).digest()
 
 
@@ -91,11 +113,15 @@ class Outbox:
         self._next_sequence = 1
         self._entries: deque[Entry] = deque()
         self._counters: dict[bytes, tuple[int, int, int]] = {}
-        self._groups: set[bytes] = set()
-        """Keys of the groups that this process reads."""
+        self._slots_used = 0
+        self._groups: dict[bytes, tuple[str, str]] = {}
+        """Device and group that this process reads, by key."""
+        self._too_large: set[bytes] = set()
         self.plans: dict[bytes, bytes] = {}
         """Encoded plans of everything in the outbox, by fingerprint."""
         self.epoch = 0
+        self.recovered = False
+        """True when an earlier process counted here: it may have died with a scan in hand."""
 
     @classmethod
     def open(cls, folder: Path, collector: str, capacity_bytes: int = CAPACITY_BYTES) -> "Outbox":
@@ -125,11 +151,17 @@ class Outbox:
         """Continue what is in the ring, or begin a new epoch where that is not possible."""
         try:
             self._recover()
+            self.recovered = True
         except BlockDamaged as reason:
             if self.epoch:
                 log.info("outbox begins a new epoch", reason=reason)
             self._begin()
         self._load_plans()
+
+    def begin_anew(self) -> None:
+        """Give up what is in the ring, and begin a new epoch; the loss shows in the new epoch."""
+        self.recovered = False
+        self._begin()
 
     @property
     def depth(self) -> int:
@@ -151,9 +183,8 @@ class Outbox:
         # Counted before stored: if the process dies in between, the loss shows as a gap of one.
         scan_count, sample_count = self._count(plan, samples)
         needed = (_RECORD.size + len(payload) + 7) & ~7
-        if needed > self._capacity // 4:
-            self.dropped_scans += 1
-            self._commit()
+        if needed > self._capacity // 4 or len(payload) > SCAN_BYTES_MAX:
+            self._drop_too_large(plan, len(payload))
             return
         place = self._head % self._capacity
         skipped = self._capacity - place if place + needed > self._capacity else 0
@@ -202,12 +233,19 @@ class Outbox:
 
     def counts_of(self, device: str, group: str) -> tuple[int, int] | None:
         """Return (scans, samples) read of a group in this epoch, None when there were none."""
-        found = self._counters.get(_group_key(device, group))
+        found = self._counters.get(group_key_hash(device, group))
         return found[1:] if found else None
+
+    def counts(self) -> list[GroupCount]:
+        """Return what was read of every group in this epoch."""
+        return [
+            GroupCount(key, *self._groups.get(key, ("", "")), scans, samples)
+            for key, (_, scans, samples) in self._counters.items()
+        ]
 
     def remember(self, plan: Plan) -> None:
         """Keep a plan beside the ring, so that a later process can still explain its scans."""
-        self._groups.add(_group_key(plan.device, plan.group))
+        self._groups[group_key_hash(plan.device, plan.group)] = (plan.device, plan.group)
         if plan.fingerprint in self.plans:
             return
         if len(plan.encoded) > PLAN_BYTES_MAX:
@@ -229,29 +267,55 @@ class Outbox:
         self._entries.popleft()
         self._tail = self._entries[0].start if self._entries else self._head
 
+    def _drop_too_large(self, plan: Plan, size: int) -> None:
+        self.dropped_scans += 1
+        self._commit()
+        key = group_key_hash(plan.device, plan.group)
+        if key not in self._too_large:
+            self._too_large.add(key)
+            log.error(
+                "scan too large for the outbox, dropped and counted; split the group into smaller "
+                "ones (this is said once, and holds for every scan of this size)",
+                device=plan.device,
+                group=plan.group,
+                bytes=size,
+                bytes_max=min(self._capacity // 4, SCAN_BYTES_MAX),
+            )
+
     def _count(self, plan: Plan, samples: int) -> tuple[int, int]:
-        key = _group_key(plan.device, plan.group)
-        slot, scans, before = self._counters.get(key, (len(self._counters), 0, 0))
-        if slot >= GROUPS_MAX:
-            self._forget_past_groups()
-            slot = len(self._counters)
-        scans, before = scans + 1, before + samples
+        key = group_key_hash(plan.device, plan.group)
+        found = self._counters.get(key)
+        if found is None:
+            if self._slots_used >= GROUPS_MAX:
+                self._forget_past_groups()
+            found = (self._slots_used, 0, 0)
+            self._slots_used += 1
+        slot, scans, before = found[0], found[1] + 1, found[2] + samples
         self._counters[key] = (slot, scans, before)
-        at = _COUNTERS_AT + slot * _COUNTER.size
-        self._ring[at : at + _COUNTER.size] = _COUNTER.pack(key, scans, before)
+        self._write_slot(slot, key, scans, before)
         return scans, before
 
+    def _write_slot(self, slot: int, key: bytes, scans: int, samples: int) -> None:
+        at = _COUNTERS_AT + slot * _COUNTER.size
+        self._ring[at : at + _COUNTER.size] = _COUNTER.pack(key, scans, samples)
+
     def _forget_past_groups(self) -> None:
-        """Free the slots of groups that no plan of this process has; the others keep theirs."""
-        kept = {k: found for k, found in self._counters.items() if k in self._groups}
+        """Free the slots of groups that no plan of this process has; the others keep counting.
+
+        Slots move towards the front one by one, then the rest is emptied from the end: a kill
+        in between leaves every group found, at worst twice with the same counts.
+        """
+        kept = [(key, *found) for key, found in self._counters.items() if key in self._groups]
         if len(kept) >= GROUPS_MAX:
             raise TailraceError(f"more than {GROUPS_MAX} groups in one collector")
-        self._ring[_COUNTERS_AT:_RING_AT] = bytes(_RING_AT - _COUNTERS_AT)
+        kept.sort(key=lambda each: each[1])
         self._counters = {}
-        for slot, (key, (_, scans, samples)) in enumerate(kept.items()):
+        for slot, (key, _, scans, samples) in enumerate(kept):
             self._counters[key] = (slot, scans, samples)
-            at = _COUNTERS_AT + slot * _COUNTER.size
-            self._ring[at : at + _COUNTER.size] = _COUNTER.pack(key, scans, samples)
+            self._write_slot(slot, key, scans, samples)
+        for slot in reversed(range(len(kept), self._slots_used)):
+            self._write_slot(slot, _EMPTY_KEY, 0, 0)
+        self._slots_used = len(kept)
 
     def _commit(self) -> None:
         self._generation += 1
@@ -266,7 +330,7 @@ class Outbox:
         self._ring[:_RING_AT] = bytes(_RING_AT)
         self._entries.clear()
         self._counters.clear()
-        self._generation = self._head = self._tail = self.dropped_scans = 0
+        self._generation = self._head = self._tail = self.dropped_scans = self._slots_used = 0
         self._next_sequence = 1
         self.epoch = new_epoch()
         self._commit()
@@ -298,6 +362,7 @@ class Outbox:
             if key == _EMPTY_KEY:
                 break
             self._counters[key] = (slot, scans, samples)
+            self._slots_used = slot + 1
         self._walk()
 
     def _walk(self) -> None:
@@ -314,6 +379,8 @@ class Outbox:
             end = record_at + _RECORD.size + length
             if zlib.crc32(self._ring[record_at + 8 : end]) != crc:
                 raise BlockDamaged(f"the record at {at} fails its checksum")
+            if self._entries and sequence != self._entries[-1].sequence + 1:
+                raise BlockDamaged(f"scan {sequence} does not follow the one before it")
             self._entries.append(Entry(sequence, scans, samples, plan, at, length))
             at += (_RECORD.size + length + 7) & ~7
         if self._entries and self._entries[-1].sequence != self._next_sequence - 1:

@@ -1,61 +1,40 @@
-"""The normalizer's side of the handoff."""
+"""The normalizer's side of the handoff: its socket."""
 
-import secrets
-from collections.abc import Iterable
-from typing import NamedTuple, Self
+from collections.abc import Iterable, Mapping
+from typing import Self
 
-import msgspec
 import zmq
 
 from common.clock import monotonic_s
-from common.handoff.wire import ACK, COLLECTORS_MAX, HELLO, MESSAGE_BYTES_MAX, SCAN, VERSION
-from common.log import get_log
-from common.records import Plan, Position, decode_plan, fingerprint_of
+from common.handoff.receiving import Counts, Delivery, Receiving
+from common.handoff.wire import MESSAGE_BYTES_MAX
+from common.records import Plan, Position
 
-log = get_log(__name__)
-
-
-class Delivery(NamedTuple):
-    """One scan as it arrived, new and in order; ours from the commit on."""
-
-    collector: str
-    epoch: int
-    sequence: int
-    scan_count: int
-    sample_count: int
-    plan: bytes
-    payload: bytes
-
-
-class _Peer:
-    """What the normalizer knows of one collector's stream."""
-
-    def __init__(self, committed: Position) -> None:
-        self.epoch = committed.epoch
-        self.committed = committed.sequence
-        self.received = committed.sequence
-        self.greeted = False
-        self.stalled = False
-        """True after B or W, until the expected scan arrives: one complaint per loss."""
-        self.answer = False
+MESSAGE_COST_BYTES = 256
+"""What each message counts beside its content, so that a flood of small ones ends a gathering."""
+RECEIVE_MESSAGES_MAX = 64
+"""Of each peer, within ZeroMQ, until we read them."""
 
 
 class HandoffReceiver:
     """The normalizer's side. `receive`, commit, `acknowledge`: in that order, by one thread."""
 
     def __init__(
-        self, *, address: str, committed: dict[str, Position], plans: Iterable[bytes]
+        self, *, address: str, committed: Mapping[str, Position], plans: Iterable[bytes]
     ) -> None:
         self._address = address
-        self._session = secrets.randbits(63) | 1
-        self._peers = {name: _Peer(position) for name, position in committed.items()}
-        self._plans = set(plans)
-        self._refused: set[str] = set()
-        self.arrived_plans: dict[bytes, Plan] = {}
-        """Plans that arrived since the last `acknowledge`; commit them with the scans."""
-        self.repeats = 0
-        """Scans that had been committed before, dropped here."""
+        self._streams = Receiving(committed=committed, plans=plans)
         self._socket: zmq.Socket[bytes] | None = None
+
+    @property
+    def arrived_plans(self) -> dict[bytes, Plan]:
+        """Plans that arrived and are not committed yet; commit them with the scans."""
+        return self._streams.arrived_plans
+
+    @property
+    def repeats(self) -> int:
+        """How many scans came again that had come before; they are dropped here."""
+        return self._streams.repeats
 
     def __enter__(self) -> Self:
         """Listen. The caller holds the normalizer's role: a second bind takes the path over."""
@@ -64,6 +43,7 @@ class HandoffReceiver:
         socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.MAXMSGSIZE, MESSAGE_BYTES_MAX)
+        socket.setsockopt(zmq.RCVHWM, RECEIVE_MESSAGES_MAX)
         socket.bind(self._address)
         self._socket = socket
         return self
@@ -74,129 +54,49 @@ class HandoffReceiver:
             self._socket.close()
             self._socket = None
 
-    def receive(self, *, wait_s: float, gather_s: float, bytes_max: int) -> list[Delivery]:
-        """Return new scans in order, as they came within `gather_s` of the first one.
+    def receive(
+        self, *, wait_s: float, gather_s: float, bytes_max: int, closed: bool = False
+    ) -> list[Delivery | Counts]:
+        """Return what is new, in order, as it came within `gather_s` of the first message.
 
-        Waits at most `wait_s` for the first. Stops early once `bytes_max` have arrived.
-        Everything received before must have been committed and acknowledged.
+        Waits at most `wait_s` for the first. Stops early once about `bytes_max` have arrived.
+        Everything returned before must have been committed and acknowledged. While `closed`
+        nothing is taken: collectors are told that the queue is full, and wait with their scans.
         """
-        socket = self._opened()
-        deliveries: list[Delivery] = []
-        received_bytes = 0
-        if not socket.poll(int(wait_s * 1_000)):
-            return deliveries
+        if self._socket is None:
+            raise RuntimeError("a receiver is used inside its with block")
+        self._streams.closed = closed
+        self._send_replies(self._socket)
+        arrived: list[Delivery | Counts] = []
+        if not self._socket.poll(int(wait_s * 1_000)):
+            return arrived
+        left_bytes = bytes_max
         until_s = monotonic_s() + gather_s
-        while received_bytes < bytes_max:
+        while left_bytes > 0:
             try:
-                frames = socket.recv_multipart(zmq.NOBLOCK)
+                frames = self._socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 left_s = until_s - monotonic_s()
-                if left_s <= 0 or not socket.poll(max(1, int(left_s * 1_000))):
+                if left_s <= 0 or not self._socket.poll(max(1, int(left_s * 1_000))):
                     break
                 continue
-            delivery = self._hear(frames)
-            if delivery is not None:
-                deliveries.append(delivery)
-                received_bytes += len(delivery.payload)
-        if not deliveries:
-            self._answer()
-        return deliveries
+            new = self._streams.hear(frames)
+            if new is not None:
+                arrived.append(new)
+            left_bytes -= MESSAGE_COST_BYTES + len(frames[-1])
+            self._send_replies(self._socket)
+        return arrived
 
     def acknowledge(self) -> None:
         """Tell every collector how far its scans are committed: everything received so far is."""
-        self.arrived_plans = {}
-        self._answer()
+        self._streams.acknowledge()
+        if self._socket is not None:
+            self._send_replies(self._socket)
 
-    def _answer(self) -> None:
-        for name, peer in self._peers.items():
-            if peer.answer or peer.committed != peer.received:
-                peer.committed = peer.received
-                peer.answer = False
-                self._send(name, b"A", self._state(peer))
-
-    def _opened(self) -> "zmq.Socket[bytes]":
-        if self._socket is None:
-            raise RuntimeError("a receiver is used inside its with block")
-        return self._socket
-
-    def _state(self, peer: _Peer) -> bytes:
-        return ACK.pack(self._session, peer.epoch, peer.committed, peer.received)
-
-    def _send(self, name: str, *frames: bytes) -> None:
-        try:
-            self._opened().send_multipart((name.encode(), *frames), zmq.NOBLOCK)
-        except zmq.Again:
-            return  # It will ask again.
-
-    def _hear(self, frames: list[bytes]) -> Delivery | None:
-        match frames:
-            case [name, b"S", header, payload] if len(header) == SCAN.size:
-                return self._on_scan(name.decode(errors="replace"), header, payload)
-            case [name, b"H", body] if len(body) == HELLO.size:
-                self._on_hello(name.decode(errors="replace"), *HELLO.unpack(body))
-            case [name, b"P", fingerprint, encoded]:
-                self._on_plan(name.decode(errors="replace"), fingerprint, encoded)
-            case [name, b"H", *_]:
-                self._send(name.decode(errors="replace"), b"R", b"hello of another version")
-        return None
-
-    def _on_hello(self, name: str, version: int, epoch: int, oldest: int, sent: int) -> None:
-        if version != VERSION:
-            reason = f"collector speaks version {version}, normalizer {VERSION}: update both"
-            if name not in self._refused:
-                log.error("collector refused", collector=name, reason=reason)
-            self._refused.add(name)
-            self._send(name, b"R", reason.encode())
-            return
-        self._refused.discard(name)
-        if name not in self._peers and len(self._peers) >= COLLECTORS_MAX:
-            self._send(name, b"R", f"more than {COLLECTORS_MAX} collectors".encode())
-            return
-        peer = self._peers.setdefault(name, _Peer(Position(epoch, oldest - 1)))
-        peer.greeted = True
-        if peer.epoch != epoch or sent > peer.received:
-            peer.stalled = False  # It will begin again; a fresh complaint is due if that fails.
-        if peer.epoch == epoch:
-            self._send(name, b"H", self._state(peer))
-        else:
-            answer = ACK.pack(self._session, epoch, oldest - 1, oldest - 1)
-            self._send(name, b"H", answer)
-
-    def _on_plan(self, name: str, fingerprint: bytes, encoded: bytes) -> None:
-        peer = self._peers.get(name)
-        if peer is None:
-            return
-        if fingerprint == fingerprint_of(encoded):
+    def _send_replies(self, socket: "zmq.Socket[bytes]") -> None:
+        for reply in self._streams.replies:
             try:
-                self.arrived_plans[fingerprint] = decode_plan(encoded)
-            except msgspec.DecodeError:
-                log.error("collector sent a plan of another version", collector=name)
-        self._plans.add(fingerprint)  # Asked once; a scan without its plan is booked as a gap.
-        peer.stalled = False
-        self._send(name, b"B", self._state(peer))
-
-    def _on_scan(self, name: str, header: bytes, payload: bytes) -> Delivery | None:
-        epoch, sequence, oldest, scan_count, sample_count, plan = SCAN.unpack(header)
-        peer = self._peers.get(name)
-        if peer is None or not peer.greeted:
-            self._send(name, b"G")
-            return None
-        same = epoch == peer.epoch
-        if same and sequence <= peer.received:
-            self.repeats += 1
-            peer.answer = True
-            return None
-        expected = max(peer.received + 1, oldest) if same else oldest
-        if sequence != expected or plan not in self._plans:
-            if not peer.stalled:
-                peer.stalled = True
-                if sequence != expected:
-                    self._send(name, b"B", self._state(peer))
-                else:
-                    self._send(name, b"W", plan)
-            return None
-        if not same:
-            peer.epoch, peer.committed = epoch, sequence - 1
-        peer.received = sequence
-        peer.stalled = False
-        return Delivery(name, epoch, sequence, scan_count, sample_count, plan, payload)
+                socket.send_multipart(reply, zmq.NOBLOCK)
+            except zmq.Again:
+                continue  # It will ask again.
+        self._streams.replies.clear()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from common.handoff import HandoffReceiver, HandoffSender, handoff_address
+from common.handoff import Delivery, HandoffReceiver, HandoffSender, handoff_address
 from common.outbox import Outbox
 from common.records import Column, Plan, Position, Scan, ValueType, decode_scan
 
@@ -61,7 +61,7 @@ class Far:
             time.sleep(0.01)  # noqa: ASYNC251 - a dying process waits for nobody
             return self.crash()
         if deliveries:
-            for delivery in deliveries:
+            for delivery in (each for each in deliveries if isinstance(each, Delivery)):
                 assert delivery.plan in self.plans | self.receiver.arrived_plans.keys()
                 self.committed += decode_scan(delivery.payload).values
                 position = Position(delivery.epoch, delivery.sequence)
