@@ -5,7 +5,6 @@ arrives: every message has an identity, `<gateway>:<epoch>:<sequence>:<index>`, 
 knows what is missing and what came twice.
 """
 
-import ssl
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from common.clock import monotonic_s, now_ns
 from common.log import get_log
 from demo.pki import Identity
+from demo.tls import consumer_context
 
 KEEPALIVE_S = 15
 RECONNECT_S = 1
@@ -103,15 +103,12 @@ class Watcher:
         self._failure = ""
         self._subscribed = threading.Event()
         self._filter = f"{root}/#"
-        context = ssl.create_default_context(cafile=ca_file)
-        context.minimum_version = ssl.TLSVersion.TLSv1_3
-        context.load_cert_chain(identity.cert_file, identity.key_file)
         self._client = mqtt.Client(
             CallbackAPIVersion.VERSION2,
             client_id=f"tailrace-demo-watcher-{port}",
             protocol=mqtt.MQTTv5,
         )
-        self._client.tls_set_context(context)
+        self._client.tls_set_context(consumer_context(ca_file, identity))
         self._client.reconnect_delay_set(RECONNECT_S, RECONNECT_S)
         self._client.on_connect = self._on_connect
         self._client.on_subscribe = self._on_subscribe

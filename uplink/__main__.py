@@ -7,7 +7,6 @@ from common.config import print_findings
 from common.log import get_log
 from common.places import Places, add_places, places_of
 from common.process import Stopping, StopRequested, hold_role, main
-from common.queue import Cursor
 from uplink.config import check_cloud, is_error, load_gateway
 from uplink.registry import target_builder_of, wording_builder_of
 from uplink.report import Report
@@ -30,11 +29,10 @@ def drain_target(name: str, places: Places) -> None:
         settings = wait_for_settings(places.config_dir, name, gateway.id, stopping, report)
         target = target_builder_of(settings.config.kind)(settings, lambda: offline_message(edge))
         log.info("started", target=name, address=target.address)
-        reader = wait_for_queue(places.queue_dir, stopping, report)
+        reader, cursor = wait_for_queue(places.queue_dir, name, stopping, report)
     except StopRequested:
         return
     build_wording = wording_builder_of(settings.config.payload)
-    cursor = Cursor.open(places.queue_dir, name, epoch=reader.epoch)
     Uplink(
         target=target,
         wording=build_wording(gateway.id, reader.epoch, edge),

@@ -16,6 +16,10 @@ class TargetRefused(TargetUnavailable):
     """It answered, and will not take us until a person changes something. Knock rarely."""
 
 
+class TargetBusy(TargetUnavailable):
+    """It answered that it has too much to do. Knock more rarely each time, from the first on."""
+
+
 class MessageBlamed(TargetUnavailable):
     """The far side cut the connection because of one of the messages in flight."""
 
@@ -118,5 +122,5 @@ class Wording(Protocol):
         ...
 
     def index(self, record: Record | GapRecord, number: int) -> int:
-        """Return the plan column of message `number`, as its identity carries it."""
+        """Return the plan column of message `number`, as its identity carries it; gaps below 0."""
         ...

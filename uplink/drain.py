@@ -1,16 +1,18 @@
 """What is in flight, what was answered, and how far everything is settled. No network, no clock.
 
 Promise
-    `position` is the highest sequence such that every message of it, and of every record before
-    it, was taken by the far side or is in `set_aside` up to that position. It never decreases.
+    `position` is the highest sequence of which this is known: every message of every record up to
+    it was taken by the far side or is in `set_aside`. Records may share a sequence (a gap follows
+    the data that kept a part of its samples), so it waits for all of them. It never decreases.
     No message is forgotten: each is waiting, in flight, refused for now, or settled.
     After a disconnect exactly the messages in flight are published again, so that repeats per
     disconnect never exceed the window.
 
 Order
-    Messages are handed out in sequence order. One that was refused for now is handed out again
-    only when nothing else is in flight, before anything new; by then a newer message of its topic
-    may have been taken, and `superseded` says so, so that it is not retained over the newer one.
+    Messages are handed out in the order fed: by sequence, and within one sequence as the queue
+    has them. One that was refused for now is handed out again only when nothing else is in
+    flight, before anything new; by then a newer message of its topic may have been taken, and
+    `superseded` says so, so that it is not retained over the newer one.
 
 Limits
     Memory: the records fed (the caller feeds only when `hungry`), and one entry per topic.
@@ -38,20 +40,35 @@ class Sequenced(Protocol):
 
     @property
     def sequence(self) -> int:
-        """Its position in the queue; larger than that of everything fed before."""
+        """Its position in the queue; never smaller than that of anything fed before."""
         ...
 
 
 R = TypeVar("R", bound=Sequenced)
 
 
+class Place(NamedTuple):
+    """Where a message belongs in the order."""
+
+    sequence: int
+    rank: int
+    """Of its record among those of one sequence, from 0."""
+    number: int
+    """Of the message in its record."""
+
+
+NOWHERE = Place(0, 0, 0)
+"""Before every message; sequences begin at 1."""
+
+
 class _Unsettled(Generic[R]):
     """One record that was fed, until every message of it is settled."""
 
-    __slots__ = ("record", "remaining", "set_aside", "total")
+    __slots__ = ("rank", "record", "remaining", "set_aside", "total")
 
-    def __init__(self, record: R, total: int) -> None:
+    def __init__(self, record: R, rank: int, total: int) -> None:
         self.record = record
+        self.rank = rank
         self.total = total
         self.remaining = total
         self.set_aside: list[SetAside[R]] = []
@@ -77,9 +94,9 @@ class Item(Generic[R]):
         """As last published; kept for the dead-letter store."""
 
     @property
-    def place(self) -> tuple[int, int]:
+    def place(self) -> Place:
         """Where it belongs in the order."""
-        return self.record.sequence, self.number
+        return Place(self.record.sequence, self.unsettled.rank, self.number)
 
 
 class SetAside(NamedTuple, Generic[R]):
@@ -102,7 +119,7 @@ class Drain(Generic[R]):
     def __init__(self, position: int) -> None:
         self.position = position
         self.read_after = position
-        """The sequence after which the next record to feed stands."""
+        """Everything up to this sequence was fed, or is not there."""
         self.in_flight: dict[int, Item[R]] = {}
         self.in_flight_bytes = 0
         """Payload of what is in flight."""
@@ -112,7 +129,7 @@ class Drain(Generic[R]):
         self._refused: list[Item[R]] = []
         self._resume_at_s = 0.0
         self._pauses_s = jittered_delays_s(PAUSE_FIRST_S, PAUSE_MOST_S)
-        self._newest: dict[str, tuple[int, int]] = {}
+        self._newest: dict[str, Place] = {}
         self._settled_aside: list[SetAside[R]] = []
         self._suspects = 0
 
@@ -127,12 +144,20 @@ class Drain(Generic[R]):
         return self._suspects > 0
 
     def feed(self, records: Iterable[tuple[R, int]]) -> None:
-        """Take (record, number of messages) in sequence order."""
+        """Take (record, number of messages) in the queue's order, all of a sequence together."""
+        rank, at = 0, None
         for record, total in records:
-            unsettled = _Unsettled(record, total)
+            rank = rank + 1 if record.sequence == at else 0
+            at = record.sequence
+            unsettled = _Unsettled(record, rank, total)
             self._unsettled.append(unsettled)
             self._fresh.append(_items(unsettled))
-            self.read_after = record.sequence
+        if at is not None:
+            self.pass_over(at)
+
+    def pass_over(self, sequence: int) -> None:
+        """Note that up to a sequence there is nothing more than what was fed."""
+        self.read_after = max(sequence, self.read_after)
         self._advance()
 
     def next(self, now_s: float) -> Item[R] | None:
@@ -156,7 +181,7 @@ class Drain(Generic[R]):
 
     def superseded(self, item: Item[R]) -> bool:
         """True when a newer message of the item's topic was taken already."""
-        return self._newest.get(item.topic, (0, 0)) > item.place
+        return self._newest.get(item.topic, NOWHERE) > item.place
 
     def published(self, item: Item[R], ticket: int) -> None:
         """Account for a message that is on its way under `ticket`."""
@@ -219,7 +244,8 @@ class Drain(Generic[R]):
 
     def settled(self) -> Settled[R]:
         """Return the position and what was set aside up to it, once each."""
-        aside, self._settled_aside = self._settled_aside, []
+        aside = [each for each in self._settled_aside if each.item.record.sequence <= self.position]
+        del self._settled_aside[: len(aside)]  # They are in order of sequence.
         return Settled(self.position, aside)
 
     def _settle(self, item: Item[R]) -> None:
@@ -231,14 +257,16 @@ class Drain(Generic[R]):
 
     def _advance(self) -> None:
         while self._unsettled and not self._unsettled[0].remaining:
-            done = self._unsettled.popleft()
-            self.position = done.record.sequence
-            self._settled_aside += done.set_aside
+            self._settled_aside += self._unsettled.popleft().set_aside
+        # Not the sequence of the last one settled: another of the same sequence may follow it.
+        self.position = (
+            self._unsettled[0].record.sequence - 1 if self._unsettled else self.read_after
+        )
 
 
 def _items(unsettled: _Unsettled[R]) -> Iterator[Item[R]]:
     return (Item(unsettled, number) for number in range(unsettled.total))
 
 
-def _place(item: Item[R]) -> tuple[int, int]:
+def _place(item: Item[R]) -> Place:
     return item.place

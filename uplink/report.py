@@ -11,7 +11,7 @@ class Report:
     """The account of one uplink; every field is what its name says, since the process started."""
 
     def __init__(self, run_dir: Path, process: str, target: str) -> None:
-        self._run_dir = run_dir
+        self.run_dir = run_dir
         self._process = process
         self._due_at_s = 0.0
         self.target = target
@@ -55,4 +55,4 @@ class Report:
     def write(self) -> None:
         """Write the health file now."""
         self._due_at_s = monotonic_s() + INTERVAL_S
-        write_health(self._run_dir, self._process, self.process_state, self.detail())
+        write_health(self.run_dir, self._process, self.process_state, self.detail())

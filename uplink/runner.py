@@ -6,9 +6,8 @@ again at the cursor: what was taken since is published again, with the same iden
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 
-from common.backoff import jittered_delays_s
 from common.clock import monotonic_s, now_ns
 from common.errors import TargetUnavailable
 from common.log import get_log
@@ -27,12 +26,18 @@ from uplink.contract import (
     Wording,
 )
 from uplink.drain import Drain, Item
+from uplink.intake import RECORDS_MAX, Intake
 from uplink.letters import Letters
+from uplink.patience import Patience
 from uplink.report import Report
-from uplink.status import STATUS_INTERVAL_S, offline_message, online_message
+from uplink.status import (
+    STATUS_INTERVAL_S,
+    offline_message,
+    online_messages,
+    online_status,
+    queue_facts,
+)
 
-RECORDS_MAX = 64
-"""Read from the queue at once; blocks come whole, so some may be more."""
 TURN_MAX = 2 * IN_FLIGHT_MAX
 """Messages looked at before the network is served again."""
 IN_FLIGHT_BYTES_MAX = 16 * 1024**2
@@ -44,9 +49,6 @@ PAUSE_WAIT_S = 0.05
 PERSIST_INTERVAL_S = 0.1
 """Between durable moves of the cursor; also the most that is published again after a kill."""
 REST_SLICE_S = 0.1
-RETRY_FIRST_S, RETRY_MOST_S = 0.5, 60.0
-REFUSED_FIRST_S, REFUSED_MOST_S = 5.0, 300.0
-"""A wrong password every half second looks like an attack and locks accounts."""
 STABLE_S = 60.0
 """A connection that lasted so long ends the patience with refusals."""
 STATUS_HOLD_S = 600.0
@@ -84,10 +86,11 @@ class Uplink:
         """Tickets of our own status messages, which no record stands behind."""
         self._status_at_s = 0.0
         self._status_held_until_s = 0.0
+        self._status_refused = False
         self._told_away = ""
+        self._intake = Intake(reader, cursor, self._drain, wording)
         self._letters = Letters(cursor, wording, report)
-        self._retries_s = jittered_delays_s(RETRY_FIRST_S, RETRY_MOST_S)
-        self._refusals_s = jittered_delays_s(REFUSED_FIRST_S, REFUSED_MOST_S)
+        self._patience = Patience()
         report.acked_sequence = cursor.position
 
     def run(self) -> None:
@@ -115,7 +118,7 @@ class Uplink:
                 connection.close()
         except TargetUnavailable as error:
             if connected_at_s is not None and monotonic_s() - connected_at_s > STABLE_S:
-                self._refusals_s = jittered_delays_s(REFUSED_FIRST_S, REFUSED_MOST_S)
+                self._patience.welcomed()
             self._take_back(str(error) if isinstance(error, MessageBlamed) else "")
             self._persist(at_once=True)
             self._rest(error)
@@ -141,7 +144,9 @@ class Uplink:
                 self._publish(connection, item, at_ns)
             elif not self._drain.hungry:
                 return PAUSE_WAIT_S
-            elif not self._read():
+            elif self._claim_used_up():
+                return ANSWER_WAIT_S
+            elif not self._intake.more():
                 return QUEUE_POLL_S
         return 0.0
 
@@ -155,14 +160,15 @@ class Uplink:
         alone = drain.one_at_a_time and (drain.in_flight or self._own)
         return bool(alone or (letters.congested and drain.in_flight))
 
-    def _read(self) -> bool:
-        """Feed the drain from the queue; return False when there is nothing new."""
-        after = self._drain.read_after
-        if self._reader.last_sequence() <= after:
-            return False
-        records = self._reader.read(after=after, records_max=RECORDS_MAX)
-        self._drain.feed((record, self._wording.messages_in(record)) for record in records)
-        return bool(records)
+    def _claim_used_up(self) -> bool:
+        """Return whether an answer must come before more is read, however the cursor is moved.
+
+        Then something is in flight: were everything that was read settled, the cursor would stand
+        at the end of it and the claim be whole again.
+        """
+        if self._intake.must_wait:
+            self._persist(at_once=True)
+        return self._intake.must_wait
 
     def _publish(self, connection: Connection, item: Item[Record | GapRecord], at_ns: int) -> None:
         record = item.record
@@ -185,6 +191,7 @@ class Uplink:
         if not answers:
             return
         now_s = monotonic_s()
+        acked = self._report.acked
         for ticket, verdict, reason in answers:
             if ticket in self._own:
                 self._own.discard(ticket)
@@ -193,13 +200,14 @@ class Uplink:
                 continue
             if verdict is Verdict.TAKEN:
                 self._report.acked += 1
-                self._report.last_ack_at_ns = now_ns()
-                self._retries_s = jittered_delays_s(RETRY_FIRST_S, RETRY_MOST_S)
             else:
                 self._report.refused += 1
             aside = self._drain.answered(ticket, verdict, reason, now_s)
             if aside is not None:
                 self._letters.add(aside, reason)
+        if self._report.acked > acked:
+            self._report.last_ack_at_ns = now_ns()
+            self._patience.served()
 
     def _take_back(self, blamed: str) -> None:
         """Account for what was in flight when the connection ended.
@@ -258,19 +266,35 @@ class Uplink:
         if self._drain.one_at_a_time and self._drain.in_flight:
             return  # A suspect is in flight: nothing of ours may share the blame.
         self._status_at_s = now_s + STATUS_INTERVAL_S
-        depth = max(0, self._reader.last_sequence() - self._drain.position)
-        message = online_message(
-            self._edge,
-            self._report.target,
+        rejection: str | None = ""
+        for message in self._status_forms():
+            rejection = connection.rejection(message)
+            if rejection is None:
+                self._own.add(connection.publish(message))
+                return
+        self._hold_status(rejection or "")
+
+    def _status_forms(self) -> Sequence[Message]:
+        """Return the status to send; if it is too large, the next one; the last has no more to go.
+
+        After a refusal only the last: a limit that was not announced may have been the reason.
+        """
+        report, position = self._report, self._drain.position
+        depth = max(0, self._reader.last_sequence() - position)
+        said = online_status(
+            report.target,
             "backfill" if depth > RECORDS_MAX else "live",
             queue_depth=depth,
-            acked_sequence=self._drain.position,
-            set_aside=self._report.set_aside,
+            acked_sequence=position,
+            set_aside=report.set_aside,
         )
-        self._own.add(connection.publish(message))
+        ledger = self._reader.ledger(delivered=position)
+        forms = list(online_messages(self._edge, said, ledger, queue_facts(report.run_dir)))
+        return forms[-1:] if self._status_refused else forms
 
     def _hold_status(self, reason: str) -> None:
         """Be silent for a while: a status that is refused must not stand in the data's way."""
+        self._status_refused = True
         self._status_held_until_s = self._status_at_s = monotonic_s() + STATUS_HOLD_S
         self._letters.tell_once(f"{self._edge}/status", reason)
 
@@ -300,8 +324,7 @@ class Uplink:
     def _rest(self, error: TargetUnavailable) -> None:
         """Tell the edge, then wait before the next try."""
         refused = isinstance(error, TargetRefused)
-        delays_s: Iterator[float] = self._refusals_s if refused else self._retries_s
-        delay_s = next(delays_s)
+        delay_s = self._patience.delay_s(error)
         report = self._report
         report.process_state, report.state = "waiting", "refused" if refused else "away"
         report.error, report.in_flight = str(error), 0

@@ -1,14 +1,79 @@
-"""What subscribers are told of the gateway itself: retained, and by will when it dies."""
+"""What subscribers are told of the gateway itself: retained, and by will when it dies.
 
+    {"online":true,"timestamp_ms":1733904005123,"version":"0.1.0","target":"uns","state":"live",
+     "queue_depth":3,"acked_sequence":4711,"set_aside":0,
+     "ledger":{"collected":50000,"unchanged":1200,"delivered":48000,"queued":300,
+               "lost":{"queue-full":500},
+               "devices":{"press":{"collected":…,…},"meter":{…}}},
+     "autonomy_h":712.5,"queue_bytes":81920,"capacity_bytes":8589934592,"when_full":"drop-oldest"}
+
+The ledger
+    Samples, since the queue was begun, as this target sees them: `delivered` is what it has had,
+    or has refused for good (set_aside counts those), by whole blocks; `queued` is on its way to it.
+
+        collected = unchanged + delivered + queued + all of lost
+
+    holds for the whole and for every device, to the sample, at the instant it was said. `unchanged`
+    were read, lay within the deadband and needed no telling. `lost` is by cause, and absent when
+    nothing is. `unknown_losses` counts losses whose size nobody knows, so that they are in no sum;
+    absent when there are none. What the queue had to drop before every target had it is lost,
+    also where this target had it. `devices` names DEVICES_MAX at the most; of how many it says
+    nothing stands in `devices_omitted`. A loss that belongs to no known device stands under `?`.
+
+The queue, as the normalizer says; absent while it says nothing
+    `autonomy_h`      how many hours from now the queue is full when no target takes anything;
+                      absent too while that is not known
+    `queue_bytes`, `capacity_bytes`   what it holds, and what it may hold
+    `when_full`       what happens then: `drop-oldest`, `thin` or `stop-reading`
+
+A far side that takes only small messages is told less: first the devices go, then the ledger.
+"""
+
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import msgspec
 
 from common.clock import now_ns
+from common.health import STALE_S, read_health
+from common.queue.ledger import Account, Ledger
 from uplink.contract import Message
 
 STATUS_INTERVAL_S = 10.0
+DEVICES_MAX = 256
+"""Some 30 KB: a quarter of what the most restrictive cloud brokers take."""
+NO_DEVICE = "?"
 _NS_PER_MS = 1_000_000
+_NS_PER_S = 1_000_000_000
+
+
+class AccountStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What became of the samples of one device, or of all."""
+
+    collected: int
+    unchanged: int
+    delivered: int
+    queued: int
+    lost: dict[str, int] = {}
+    """Samples by cause."""
+    unknown_losses: int = 0
+
+
+class LedgerStatus(AccountStatus, frozen=True, kw_only=True, omit_defaults=True):
+    """The whole gateway's account, and every device's."""
+
+    devices: dict[str, AccountStatus] = {}
+    devices_omitted: int = 0
+
+
+class QueueFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the normalizer's health file says of the queue, under its own names."""
+
+    autonomy_h: float | None = None
+    bytes: int | None = None
+    capacity_bytes: int | None = None
+    when_full: str | None = None
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -22,10 +87,15 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     state: str = ""
     """`live`, or `backfill` while the backlog is older than current values."""
     queue_depth: int | None = None
-    """Records committed and not yet acknowledged by this target."""
+    """Sequences committed and not yet acknowledged by this target."""
     acked_sequence: int | None = None
     set_aside: int | None = None
     """Messages in this target's dead-letter store."""
+    ledger: LedgerStatus | None = None
+    autonomy_h: float | None = None
+    queue_bytes: int | None = None
+    capacity_bytes: int | None = None
+    when_full: str | None = None
 
 
 def edge_path(root: str, gateway: str) -> str:
@@ -47,11 +117,11 @@ def offline_message(edge: str) -> Message:
     return _message(edge, status)
 
 
-def online_message(
-    edge: str, target: str, state: str, *, queue_depth: int, acked_sequence: int, set_aside: int
-) -> Message:
-    """Return what is said on connect and every STATUS_INTERVAL_S."""
-    status = Status(
+def online_status(
+    target: str, state: str, *, queue_depth: int, acked_sequence: int, set_aside: int
+) -> Status:
+    """Return what is said on connect and every STATUS_INTERVAL_S, without the ledger."""
+    return Status(
         online=True,
         timestamp_ms=now_ns() // _NS_PER_MS,
         version=product_version(),
@@ -61,7 +131,58 @@ def online_message(
         acked_sequence=acked_sequence,
         set_aside=set_aside,
     )
-    return _message(edge, status)
+
+
+def online_messages(
+    edge: str, said: Status, ledger: Ledger, facts: QueueFacts
+) -> Iterator[Message]:
+    """Yield the status with ledger and queue, then ever shorter forms of it.
+
+    The first that the far side takes is to be sent.
+    """
+    said = msgspec.structs.replace(
+        said,
+        autonomy_h=facts.autonomy_h,
+        queue_bytes=facts.bytes,
+        capacity_bytes=facts.capacity_bytes,
+        when_full=facts.when_full,
+    )
+    for devices_max in (DEVICES_MAX, 0):
+        told = _ledger_status(ledger, devices_max)
+        yield _message(edge, msgspec.structs.replace(said, ledger=told))
+    yield _message(edge, said)
+
+
+def queue_facts(run_dir: Path) -> QueueFacts:
+    """Return what the normalizer said of the queue lately; nothing is known when it is silent."""
+    health = read_health(run_dir).get("normalizer")
+    if health is None or now_ns() - health.at_ns > STALE_S * _NS_PER_S:
+        return QueueFacts()
+    try:
+        return msgspec.convert(health.detail.get("queue", {}), QueueFacts)
+    except msgspec.ValidationError:
+        return QueueFacts()  # Another version's; what it says is not for us.
+
+
+def _ledger_status(ledger: Ledger, devices_max: int) -> LedgerStatus:
+    devices = sorted(ledger.devices.items())
+    named = devices[:devices_max]
+    return LedgerStatus(
+        **msgspec.structs.asdict(_account_status(ledger.total)),
+        devices={name or NO_DEVICE: _account_status(account) for name, account in named},
+        devices_omitted=len(devices) - len(named),
+    )
+
+
+def _account_status(account: Account) -> AccountStatus:
+    return AccountStatus(
+        collected=account.collected,
+        unchanged=account.unchanged,
+        delivered=account.delivered,
+        queued=account.queued,
+        lost={cause: loss.samples for cause, loss in account.lost.items() if loss.samples},
+        unknown_losses=sum(loss.unknown for loss in account.lost.values()),
+    )
 
 
 def _message(edge: str, status: Status) -> Message:

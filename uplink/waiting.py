@@ -1,13 +1,14 @@
 """What an uplink waits for before it drains: settings that can be used, and a queue."""
 
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 from common.clock import monotonic_s
 from common.errors import ConfigError, QueueUnusable
 from common.log import get_log
 from common.process import Stopping, StopRequested
-from common.queue import QueueReader
+from common.queue import Cursor, QueueReader
 from uplink.config import TargetSettings, load_target
 from uplink.report import Report
 
@@ -47,12 +48,18 @@ def wait_for_settings(
     raise StopRequested
 
 
-def wait_for_queue(path: Path, stopping: Stopping, report: Report) -> QueueReader:
-    """Return the queue, however long the normalizer takes to create it. Raises StopRequested."""
+def wait_for_queue(
+    path: Path, target: str, stopping: Stopping, report: Report
+) -> tuple[QueueReader, Cursor]:
+    """Return the queue and the target's cursor in it, once the normalizer has made it fit.
+
+    However long that takes: to create it, or to begin a new epoch where somebody put an old copy
+    of it under a cursor that had come further. Raises StopRequested.
+    """
     told = ""
     while not stopping.requested:
         try:
-            return QueueReader.open(path)
+            return _open_queue(path, target)
         except QueueUnusable as error:
             report.error = str(error)
         if report.error != told:
@@ -60,6 +67,23 @@ def wait_for_queue(path: Path, stopping: Stopping, report: Report) -> QueueReade
             log.info("waiting for the queue", reason=told)
         _pause(QUEUE_WAIT_S, stopping, report)
     raise StopRequested
+
+
+def _open_queue(path: Path, target: str) -> tuple[QueueReader, Cursor]:
+    with ExitStack() as opened:
+        reader = QueueReader.open(path)
+        opened.callback(reader.close)
+        cursor = Cursor.open(path, target, epoch=reader.epoch)
+        opened.callback(cursor.close)
+        last = reader.last_sequence()
+        if cursor.position > last:
+            raise QueueUnusable(
+                f"the queue at {path} ends at {last}, but {target} has had {cursor.position} from "
+                "it: an older copy was put in its place; the normalizer begins a new epoch in it "
+                "when it starts next (restart it if it runs), then everything in it is delivered"
+            )
+        opened.pop_all()
+    return reader, cursor
 
 
 def _pause(wait_s: float, stopping: Stopping, report: Report) -> None:

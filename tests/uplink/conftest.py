@@ -1,5 +1,6 @@
 """Certificates, sites and subscribers for the tests of the uplink."""
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -26,6 +27,7 @@ def site(tmp_path: Path, pki: Pki) -> Iterator[Site]:
     if site.process is not None and site.process.poll() is None:
         site.process.kill()
         site.process.wait()
+    sys.stdout.write(site.log)  # Shown when the test has failed.
     assert "Traceback" not in site.log, site.log
     assert "Exception ignored" not in site.log, site.log
 

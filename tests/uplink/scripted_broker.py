@@ -103,6 +103,7 @@ class ScriptedBroker:
         """Every CONNECT packet."""
         self.messages: list[Published] = []
         self.goodbyes = 0
+        self._count = 0
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -166,7 +167,10 @@ class ScriptedBroker:
     def _remember(self, head: int, body: bytes) -> Published:
         read = _packet.decode_publish(head, body, MQTTProtocolVersion.MQTTv5)
         payload = json.loads(read.payload)
-        number = len(self.samples) + 1 if "id" in payload else 0
+        number = 0
+        if "id" in payload:
+            self._count += 1
+            number = self._count
         message = Published(
             len(self.connects), number, read.mid, read.topic.decode(), payload, bool(head & 1)
         )

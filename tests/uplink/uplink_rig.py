@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import ssl
 import subprocess
 import sys
 import threading
@@ -24,9 +23,10 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from common.block import Layout, Part
 from common.clock import monotonic_s, now_ns
 from common.health import Health
-from common.queue import Cursor, QueueReader, QueueWriter
+from common.queue import Bounds, Cursor, QueueReader, QueueWriter
 from common.records import Column, Gap, Plan, ValueType
 from demo.pki import Authority, Identity, Pki
+from demo.tls import consumer_context
 
 GATEWAY = "sitea-line1"
 ROOT = "Acme/SiteA/Stamping/Line1"
@@ -121,7 +121,7 @@ class Site:
         """Append records to the real queue, as the normalizer does; return the last sequence."""
         plan = plan or make_plan(tags)
         layout = Layout(plan)
-        queue = QueueWriter.create(self.data_dir / "queue", capacity_bytes=256 * 1024**2)
+        queue = QueueWriter.create(self.data_dir / "queue", Bounds(capacity_bytes=256 * 1024**2))
         width = len(plan.columns)
         parts: list[Part | Gap] = [
             Part(
@@ -143,7 +143,7 @@ class Site:
         """Append one record with one text; return its sequence."""
         column = Column("Note", f"{ROOT}/Press_Machine/Note", "DB1", "STRING", ValueType.STRING)
         plan = Plan("s7", "press", "notes", "Press_Machine", 1_000, (column,))
-        queue = QueueWriter.create(self.data_dir / "queue", capacity_bytes=256 * 1024**2)
+        queue = QueueWriter.create(self.data_dir / "queue", Bounds(capacity_bytes=256 * 1024**2))
         part = Part(Layout(plan), now_ns(), {ValueType.STRING: [text]}, 1)
         last = queue.append([part], plans=[plan])
         queue.close()
@@ -212,13 +212,11 @@ class Subscriber:
         self.properties: Properties | None = None
         self._seen: set[str | None] = set()
         self.subscribed = threading.Event()
-        context = ssl.create_default_context(cafile=str(pki.ca_file))
-        context.load_cert_chain(identity.cert_file, identity.key_file)
         self.client = Client(
             CallbackAPIVersion.VERSION2, client_id=name, protocol=MQTTProtocolVersion.MQTTv5
         )
         self.client.reconnect_delay_set(1, 1)
-        self.client.tls_set_context(context)
+        self.client.tls_set_context(consumer_context(pki.ca_file, identity))
         self.client.on_message = self._on_message
         self.client.on_connect = self._on_connect
         self.client.on_subscribe = lambda *_: self.subscribed.set()
@@ -261,7 +259,7 @@ class Subscriber:
 def identifier(payload: dict[str, Any]) -> Identifier:
     """Return (sequence, index) of a payload's id."""
     _, _, sequence, index = payload["id"].split(":")
-    return int(sequence), index if index == "gap" else int(index)
+    return int(sequence), index if index.startswith("gap") else int(index)
 
 
 def repeats(identities: Sequence[Identifier]) -> int:

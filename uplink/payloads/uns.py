@@ -13,7 +13,10 @@ Keys
 A gap, data known to be missing, goes to `<enterprise>/<site>/_edge/<gateway>/gap`, not retained:
 
     {"timestamp_ms":…,"device":…,"group":…,"cause":…,"first_ms":…,"last_ms":…,"scans":…,
-     "samples":…,"id":"…:gap"}
+     "samples":…,"id":"sitea-line1:17:4711:gap"}
+
+Its id ends in `gap`, and in `gap1`, `gap2`, … where several gaps share one sequence. That may be
+the sequence of samples too: the gap names what is missing beside them.
 
 JSON has no NaN and no Infinity: such a value is sent as null, Bad, whatever its quality said.
 """
@@ -27,7 +30,7 @@ from common.records import GapRecord, Quality, Record, Scalar, quality_name, qua
 from uplink.contract import Message
 
 GAP_INDEX = -1
-"""In the dead-letter store, where an index is a number; on the wire it is the word `gap`."""
+"""Of gap 0 in the dead-letter store, where an index is a number; gap 1 has -2, and so on."""
 HISTORICAL_AGE_S = 10
 HISTORICAL_AGE_NS = HISTORICAL_AGE_S * 1_000_000_000
 """By the gateway's clock since the reading; a device's wrong clock makes nothing historical."""
@@ -73,9 +76,9 @@ class UnsWording:
         return 1 if isinstance(record, GapRecord) else len(record.values)
 
     def index(self, record: Record | GapRecord, number: int) -> int:
-        """Return the plan column, GAP_INDEX for a gap."""
+        """Return the plan column; below 0 for a gap."""
         if isinstance(record, GapRecord):
-            return GAP_INDEX
+            return GAP_INDEX - record.number
         return record.indexes[number] if record.indexes is not None else number
 
     def message(self, record: Record | GapRecord, number: int, at_ns: int) -> Message:
@@ -113,7 +116,7 @@ class UnsWording:
             last_ms=gap.last_at_ns // _NS_PER_MS,
             scans=gap.scans,
             samples=gap.samples,
-            id=f"{self._identity}{record.sequence}:gap",
+            id=f"{self._identity}{record.sequence}:gap{record.number or ''}",
         )
         return Message(self._gap_topic, self._encode(missing), retain=False)
 

@@ -1,7 +1,7 @@
 """MQTT 5 reason codes (OASIS MQTT 5.0, 2.4) → what the drain does and what a person reads."""
 
 from common.errors import TargetUnavailable
-from uplink.contract import MessageBlamed, TargetRefused, Verdict
+from uplink.contract import MessageBlamed, TargetBusy, TargetRefused, Verdict
 
 FAILURE = 0x80
 """Codes below it are success; 0x10, no matching subscribers, as well."""
@@ -76,6 +76,7 @@ _DISCONNECT_ADVICE = {
     0x9D: "it has moved; correct host",
 }
 
+_BUSY = (0x88, 0x89, 0x96, QUOTA_EXCEEDED, 0x9F)
 _BLAMES_MESSAGE = (0x81, 0x82, 0x90, 0x95, 0x99)
 
 
@@ -94,7 +95,7 @@ def refused_connection(place: str, code: int, more: str) -> TargetUnavailable:
     text = f"{place} refused the connection: {named(code)}{_quoted(more)}"
     if code in _CONNACK_ADVICE:
         return TargetRefused(f"{text}; {_CONNACK_ADVICE[code]}")
-    return TargetUnavailable(text)
+    return TargetBusy(text) if code in _BUSY else TargetUnavailable(text)
 
 
 def disconnected(place: str, code: int, more: str) -> TargetUnavailable:
@@ -102,7 +103,9 @@ def disconnected(place: str, code: int, more: str) -> TargetUnavailable:
     text = f"{place} disconnected us: {named(code)}{_quoted(more)}"
     if code in _DISCONNECT_ADVICE:
         return TargetRefused(f"{text}; {_DISCONNECT_ADVICE[code]}")
-    return MessageBlamed(text) if code in _BLAMES_MESSAGE else TargetUnavailable(text)
+    if code in _BLAMES_MESSAGE:
+        return MessageBlamed(text)
+    return TargetBusy(text) if code in _BUSY else TargetUnavailable(text)
 
 
 def _quoted(more: str) -> str:

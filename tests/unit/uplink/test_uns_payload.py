@@ -134,3 +134,18 @@ def test_a_gap_says_what_is_missing_and_is_not_retained() -> None:
     }
     assert WORDING.messages_in(GapRecord(9, gap)) == 1
     assert WORDING.index(GapRecord(9, gap), 0) == GAP_INDEX
+
+
+def test_gaps_of_one_sequence_have_identities_of_their_own() -> None:
+    """Among themselves and beside the samples of it, on the wire and in the dead-letter store."""
+    gap = Gap("press", "process", "thinned", 1, 2, 0, 7)
+    gaps = [GapRecord(4711, gap, number) for number in range(3)]
+    beside = record(values=[1.0, 2.0, 3.0])
+
+    ids = [json.loads(WORDING.message(each, 0, READ_AT_NS).payload)["id"] for each in gaps]
+    indexes = [WORDING.index(each, 0) for each in gaps]
+
+    assert ids == [f"sitea-line1:17:4711:gap{number}" for number in ("", 1, 2)]
+    assert indexes == [GAP_INDEX, GAP_INDEX - 1, GAP_INDEX - 2]
+    assert not {worded(beside, number)["id"] for number in range(3)} & set(ids)
+    assert not {WORDING.index(beside, number) for number in range(3)} & set(indexes)
