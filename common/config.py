@@ -129,7 +129,7 @@ def build(
         try:
             values[name] = msgspec.convert(table[name], each.type)
         except msgspec.ValidationError as error:
-            text = f"{readable(error)}, found {_shown(name, table[name])}"
+            text = f"{expected(error, each.type)}, found {_shown(name, table[name])}"
             findings.append(document.finding(f"{where}.{name}", text))
     if len(findings) > before:
         return None
@@ -149,8 +149,20 @@ def _shown(key: str, value: object) -> str:
 
 def readable(error: msgspec.ValidationError) -> str:
     """Return msgspec's sentence without its own path, in a person's words."""
-    text = str(error).partition(" - at `")[0]
+    text = str(error).partition(" - at `")[0].replace(" | null", "")  # TOML has no null.
     return text[0].lower() + text[1:] if text else "is not valid"
+
+
+def expected(error: msgspec.ValidationError, kind: Any) -> str:
+    """Return what would be right: of a closed set of words all of them, else msgspec's sentence."""
+    match msgspec.inspect.type_info(kind):
+        case msgspec.inspect.LiteralType(values=words):
+            known = list(words)
+        case msgspec.inspect.EnumType(cls=words):
+            known = [each.value for each in words]
+        case _:
+            return readable(error)
+    return f"expected one of {', '.join(map(repr, known))}"
 
 
 def target_names(config_dir: Path, findings: list[Finding]) -> list[str]:

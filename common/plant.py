@@ -1,24 +1,33 @@
 """The OT half of the configuration: ot/plant.toml and its tag tables.
 
-This module knows gateways, devices, groups and tags; what a device's remaining keys and a tag's
-address mean belongs to the device's protocol (collectors/<protocol>/config.py and address.py).
+This module knows gateways, the queue's bounds, devices, groups and tags; what a device's remaining
+keys and a tag's address mean belongs to its protocol (collectors/<protocol>/config.py, address.py).
 """
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
-from common.config import PLANT_FILE, Document, build, read_document, readable, table_at
+from common.config import (
+    PLANT_FILE,
+    Document,
+    build,
+    read_document,
+    readable,
+    suggestion,
+    table_at,
+)
 from common.errors import ConfigError, Finding
+from common.outbox import GROUPS_MAX
 from common.tagtable import TagRow, read_tag_table
 
+TABLES = ["gateway", "queue", "devices"]
+_HELP = "The OT half of the configuration lives there."
 DEVICES_MAX = 1_000
-GROUPS_MAX = 1_024
-"""Of one protocol: what one outbox counts."""
 TOPIC_BYTES_MAX = 65_535
 """MQTT 5, 1.5.4: a topic is a string of at most 65,535 bytes. Brokers may allow less."""
 
@@ -26,6 +35,8 @@ _LEVEL = re.compile(r"[A-Za-z0-9.-][A-Za-z0-9_.-]*")
 
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 PeriodMs = Annotated[int, Meta(ge=10, le=3_600_000)]
+Mib = Annotated[int, Meta(ge=0, le=1_048_576)]
+BucketS = Annotated[float, Meta(ge=1, le=86_400)]
 
 
 class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -34,6 +45,34 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     id: Name
     root: Annotated[str, Meta(min_length=1, max_length=512)]
     """Levels of the namespace above every asset: enterprise/site/area/line."""
+
+
+class QueueConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[queue]: how much is kept while no target takes it, and what a full queue gives up.
+
+    OT's, not IT's: it/cloud.toml may be wrong at any moment and must not influence what is kept.
+    """
+
+    capacity_mib: Annotated[int, Meta(ge=16, le=1_048_576)] = 8_192
+    """What records may occupy on disk; the file becomes a quarter larger."""
+    disk_reserve_mib: Mib = 256
+    """Left free on the file system, at most 5 % of it; the queue keeps less instead."""
+    age_max_days: Annotated[float, Meta(gt=0, le=36_500)] | None = None
+    """Older data is dropped; absent: data of any age is kept."""
+    when_full: Literal["drop-oldest", "stop-reading", "thin"] = "drop-oldest"
+    """The oldest goes, by the tags' class · nothing new is taken · the oldest loses detail."""
+    thin_fine_s: BucketS = 60.0
+    """`thin` leaves first, last, least and greatest of each tag in every bucket of this length…"""
+    thin_coarse_s: BucketS = 900.0
+    """…and later of this."""
+
+    def __post_init__(self) -> None:
+        """What is older has fewer buckets, not more."""
+        if self.thin_coarse_s <= self.thin_fine_s:
+            raise ValueError(
+                f"thin_coarse_s ({self.thin_coarse_s:g}) must be larger than thin_fine_s "
+                f"({self.thin_fine_s:g})"
+            )
 
 
 class GroupConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -82,6 +121,7 @@ class Plant:
     """The whole OT half, valid as far as the house can tell without knowing protocols."""
 
     gateway: GatewayConfig
+    queue: QueueConfig
     devices: tuple[Device, ...]
     document: Document
 
@@ -101,15 +141,14 @@ def load_plant(config_dir: Path) -> Plant:
 
 def read_plant(config_dir: Path, findings: list[Finding]) -> Plant | None:
     """Read as much of the OT half as can be read, adding a finding for each thing wrong."""
-    document = read_document(
-        config_dir, PLANT_FILE, findings, help_text="The OT half of the configuration lives there."
-    )
+    document = read_document(config_dir, PLANT_FILE, findings, help_text=_HELP)
     if document is None:
         return None
     for key in document.tables:
-        if key not in ("gateway", "devices"):
-            text = f"unknown table {key!r}; known here: gateway, devices"
+        if key not in TABLES:
+            text = f"unknown table {key!r}{suggestion(key, TABLES)}"
             findings.append(document.finding(key, text))
+    queue = _queue(document, findings)
     gateway = build(
         GatewayConfig, document.tables.get("gateway", {}), document, "gateway", findings
     )
@@ -130,7 +169,18 @@ def read_plant(config_dir: Path, findings: list[Finding]) -> Plant | None:
             text = f"{groups} groups over {protocol}; {GROUPS_MAX} at most for one collector"
             findings.append(document.finding("devices", text))
     _check_topics(devices, findings)
-    return Plant(gateway, tuple(devices), document) if gateway else None
+    return Plant(gateway, queue, tuple(devices), document) if gateway else None
+
+
+def read_queue_config(config_dir: Path, findings: list[Finding]) -> QueueConfig:
+    """Return [queue] of ot/plant.toml, reading nothing else of it; defaults beside any finding."""
+    document = read_document(config_dir, PLANT_FILE, findings, help_text=_HELP)
+    return _queue(document, findings) if document else QueueConfig()
+
+
+def _queue(document: Document, findings: list[Finding]) -> QueueConfig:
+    table = document.tables.get("queue", {})
+    return build(QueueConfig, table, document, "queue", findings) or QueueConfig()
 
 
 def _device(

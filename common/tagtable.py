@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from common.config import FILE_BYTES_MAX, Document, readable, suggestion
+from common.config import FILE_BYTES_MAX, Document, expected, readable, suggestion
 from common.errors import Finding
+from common.records import LossClass
 
 TAGS_MAX = 10_000
 """Of one group. A scan of them all still fits one handoff message."""
@@ -32,6 +33,10 @@ class TagRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """published = raw * scale + offset"""
     deadband: Annotated[float, Meta(ge=0, le=1e300)] = 0.0
     """Absolute, in the published unit; 0 reports every change."""
+    loss_class: LossClass = msgspec.field(default=LossClass.NORMAL, name="class")
+    """Column `class`: what a full queue may give up of this tag, as [queue] when_full says.
+    `first-to-go` is dropped before any other tag loses a sample; `normal` next, thinned first under
+    "thin"; `keep` is never thinned, and dropped only when nothing else is left to drop."""
     description: Text = ""
 
     def __post_init__(self) -> None:
@@ -40,7 +45,7 @@ class TagRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             raise ValueError("scale must not be 0")
 
 
-COLUMNS = [each.name for each in msgspec.structs.fields(TagRow)]
+COLUMNS = [each.encode_name for each in msgspec.structs.fields(TagRow)]
 
 
 def read_tag_table(
@@ -69,7 +74,7 @@ def _row(place: str, where: str, cells: dict[str, Any], findings: list[Finding])
         if key not in COLUMNS:
             findings.append(Finding(place, where, f"unknown key {key!r}{suggestion(key, COLUMNS)}"))
             bad = True
-    fields = {each.name: each for each in msgspec.structs.fields(TagRow)}
+    fields = {each.encode_name: each for each in msgspec.structs.fields(TagRow)}
     for key in ("name", "address"):
         if key not in cells:
             findings.append(Finding(place, where, f"column {key!r} is empty; every tag needs one"))
@@ -79,7 +84,7 @@ def _row(place: str, where: str, cells: dict[str, Any], findings: list[Finding])
             if key in fields:
                 msgspec.convert(value, fields[key].type)
         except msgspec.ValidationError as error:
-            text = f"column {key!r}: {readable(error)}, found {value!r}"
+            text = f"column {key!r}: {expected(error, fields[key].type)}, found {value!r}"
             findings.append(Finding(place, where, text))
             bad = True
     if bad:

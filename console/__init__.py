@@ -1,1 +1,1 @@
-"""The `tailrace` command: check, run, status, tap, set-aside, demo."""
+"""The `tailrace` command: check, run, status, tap, queue, set-aside, demo."""

@@ -8,7 +8,6 @@ import importlib.metadata
 import importlib.util
 import os
 import sys
-from typing import NoReturn
 
 import click
 import msgspec
@@ -21,12 +20,12 @@ from console import set_aside as refusals
 from console import status as looking
 from console import tap as tapping
 from console.check_text import check_text
+from console.exits import EXIT_FOUND, EXIT_UNREACHABLE, stop
 from console.places import as_options, in_places, json_option
+from console.queue_verbs import queue
 from console.rooms import become, command, environment
 from console.status_text import status_text
 
-EXIT_FOUND = 1
-EXIT_UNREACHABLE = 3
 EXTRAS_OF_DEMO = ("pymodbus", "snap7", "asyncua", "iotcore", "cryptography")
 
 
@@ -35,11 +34,6 @@ def _version() -> str:
         return importlib.metadata.version("tailrace")
     except importlib.metadata.PackageNotFoundError:
         return "not installed, run from its checkout"
-
-
-def _stop(text: str, code: int) -> NoReturn:
-    click.echo(text, err=True)
-    sys.exit(code)
 
 
 @click.group(epilog="Begin with: tailrace demo")
@@ -84,14 +78,14 @@ def run(places: Places) -> None:
         for line in check_text(report, places):
             click.echo(line, err=True)
     if report.stops_start:
-        _stop("\nNothing was started.", EXIT_FOUND)
+        stop("\nNothing was started.", EXIT_FOUND)
     if report.findings:
         text = "Everything is started nevertheless; what is wrong in it/ waits for its correction."
         click.echo(f"\n{text}", err=True)
     try:
         running.make_places(places)
     except running.CannotRun as error:
-        _stop(str(error), EXIT_FOUND)
+        stop(str(error), EXIT_FOUND)
     running.start(places)
 
 
@@ -111,7 +105,7 @@ def status(places: Places, *, as_json: bool) -> None:
         for line in status_text(seen):
             click.echo(line)
     if not seen.anything_runs:
-        _stop(
+        stop(
             f"Nothing runs on {places.run_dir}. Start it: tailrace run{as_options(places)}",
             EXIT_UNREACHABLE,
         )
@@ -134,11 +128,12 @@ def tap(places: Places, glob: str, limit: int | None, *, as_json: bool) -> None:
             places.queue_dir, tapping.topic_filter(glob), limit=limit, as_json=as_json
         )
     except QueueUnusable as error:
-        _stop(
-            f"{error}. Is the gateway running on this folder? See: tailrace run", EXIT_UNREACHABLE
-        )
+        stop(f"{error}. Is the gateway running on this folder? See: tailrace run", EXIT_UNREACHABLE)
     except KeyboardInterrupt:
         sys.exit(0)  # The usual way to end it.
+
+
+tailrace.add_command(queue)
 
 
 @tailrace.group(name="set-aside")
@@ -162,7 +157,7 @@ def list_set_aside(places: Places, target: str | None, limit: int, *, as_json: b
     try:
         found = refusals.letters(places.queue_dir, target, limit=limit)
     except (QueueUnusable, refusals.NoSuchTarget) as error:
-        _stop(str(error), EXIT_UNREACHABLE)
+        stop(str(error), EXIT_UNREACHABLE)
     if as_json:
         click.echo(msgspec.json.encode(found).decode())
         return
@@ -181,7 +176,7 @@ def drop_set_aside(places: Places, target: str, *, yes: bool) -> None:
     try:
         number = refusals.drop(places.queue_dir, target)
     except (QueueUnusable, refusals.NoSuchTarget) as error:
-        _stop(str(error), EXIT_UNREACHABLE)
+        stop(str(error), EXIT_UNREACHABLE)
     click.echo(f"{target}: {number:,} dropped")
 
 
@@ -195,7 +190,7 @@ def demo(arguments: tuple[str, ...]) -> None:
     missing = [name for name in EXTRAS_OF_DEMO if importlib.util.find_spec(name) is None]
     if missing:
         text = f"The demo needs {', '.join(missing)}, which this installation does not have."
-        _stop(f"{text} Install the demo with it: pip install 'tailrace[demo]'", EXIT_FOUND)
+        stop(f"{text} Install the demo with it: pip install 'tailrace[demo]'", EXIT_FOUND)
     become(command("demo", arguments), environment())
 
 

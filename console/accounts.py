@@ -47,6 +47,21 @@ class QueueAccount(msgspec.Struct):
     oldest_age_s: float | None = None
     bytes: int = 0
     capacity_bytes: int = 0
+    autonomy_h: float | None = None
+    when_full: str | None = None
+
+
+class LedgerAccount(msgspec.Struct):
+    """What became of every sample of all devices together, within the normalizer's account."""
+
+    collected: int = 0
+    unchanged: int = 0
+    delivered: int = 0
+    queued: int = 0
+    lost: dict[str, int] = {}
+    """By cause."""
+    unknown_losses: int = 0
+    """Losses whose size nobody knows."""
 
 
 class NormalizerAccount(msgspec.Struct):
@@ -54,6 +69,7 @@ class NormalizerAccount(msgspec.Struct):
 
     queue: QueueAccount | None = None
     gaps: int = 0
+    ledger: LedgerAccount | None = None
 
 
 class UplinkAccount(msgspec.Struct):

@@ -16,7 +16,7 @@ import msgspec
 from common.config import CLOUD_FILE, read_document, table_at
 from common.errors import Finding
 from common.places import Places
-from common.plant import read_plant
+from common.plant import QueueConfig, read_plant
 from console.programs import (
     NAME,
     arguments_of,
@@ -50,6 +50,8 @@ class Report:
     """What must change before long."""
     checked: dict[str, int] = field(default_factory=dict)
     """devices, groups, tags, targets → how many."""
+    queue: QueueConfig | None = None
+    """How much will be kept, and what goes first; None when that was not looked at."""
 
     @property
     def findings(self) -> list[Finding]:
@@ -68,7 +70,12 @@ class Report:
 
     def document(self) -> dict[str, Any]:
         """Return the report as `--json` prints it."""
-        return {"findings": self.findings, "warnings": self.warnings, "checked": self.checked}
+        return {
+            "findings": self.findings,
+            "warnings": self.warnings,
+            "checked": self.checked,
+            "queue": self.queue,
+        }
 
 
 def check(places: Places, halves: tuple[str, ...] = ("ot", "it")) -> Report:
@@ -144,6 +151,7 @@ def _look_at_plant(places: Places, programs: dict[str, list[str]] | None, report
     report.checked["devices"] = len(plant.devices)
     report.checked["groups"] = len(groups)
     report.checked["tags"] = sum(len(group.tags) for group in groups)
+    report.queue = plant.queue
     if programs is None:
         return
     served = arguments_of("collectors", programs)

@@ -8,6 +8,7 @@ import click
 
 from common.errors import Finding
 from common.places import Places
+from common.plant import QueueConfig
 from console.check import Report
 
 WIDTH_MAX = 100
@@ -19,11 +20,18 @@ def check_text(report: Report, places: Places) -> list[str]:
     lines = [*_lines(report.findings), *_lines(report.warnings, "warning: ")]
     if not report.findings:
         ok = f"{click.style('OK', fg='green')}  {looked_at} in {places.config_dir}"
-        return [*lines, "", ok] if lines else [ok]
+        kept = [_kept(report.queue)] if report.queue else []
+        return [*lines, "", *kept, ok] if lines else [*kept, ok]
     files = {_file_and_line(finding)[0] for finding in report.findings}
     things = f"{_many(len(report.findings), 'things')} to change in {_many(len(files), 'files')}"
     again = f"tailrace check --config {places.config_dir}"
     return [*lines, "", f"{things}. Then check again: {again}"]
+
+
+def _kept(queue: QueueConfig) -> str:
+    """Return what the gateway will keep while no target takes it."""
+    age = f" and {queue.age_max_days:g} days" if queue.age_max_days else ""
+    return f"The queue keeps up to {queue.capacity_mib:,} MiB{age}, then: {queue.when_full}"
 
 
 def _lines(findings: list[Finding], mark: str = "") -> list[str]:

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from common.errors import TailraceError
 from common.places import Places
-from common.process import make_run_dir
+from common.process import SUPERVISOR, make_run_dir
 from console.programs import supervisor_file
 from console.rooms import become, command, environment
 
@@ -44,6 +44,7 @@ def make_places(places: Places) -> None:
 def start(places: Places) -> NoReturn:
     """Become supervisord, so that every signal reaches it. Does not return."""
     variables = environment(places)
+    variables[SUPERVISOR] = str(os.getpid())
     if "TAILRACE_LOGS" not in variables:
         if stat.S_ISSOCK(os.fstat(sys.stdout.fileno()).st_mode):
             _give_stdout_a_pipe()

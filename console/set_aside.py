@@ -1,7 +1,8 @@
 """`tailrace set-aside`: the messages that a far side will never take, and why.
 
-They stand beside the target's cursor. LMDB lets this process read, and for a moment write, while
-the uplink runs; an uplink that waits for room goes on by itself.
+They stand beside the target's cursor, which is never created or moved from here. LMDB lets this
+process read, and for a moment write, while the uplink runs; an uplink that waits for room goes on
+by itself. The queue itself may be away, or unreadable.
 """
 
 from collections import Counter
@@ -11,7 +12,7 @@ import msgspec
 
 from common.clock import now_ns
 from common.errors import TailraceError
-from common.queue import Cursor, DeadLetter, QueueReader
+from common.queue import Cursor, DeadLetter
 from console.tables import count, span, table
 
 TEXT_MAX = 200
@@ -56,7 +57,7 @@ def drop(queue_dir: Path, target: str) -> int:
     Raises NoSuchTarget, QueueUnusable.
     """
     (name,) = _targets(queue_dir, target)
-    cursor = _cursor(queue_dir, name)
+    cursor = Cursor.open_existing(queue_dir, name)
     try:
         return cursor.drop_set_aside()
     finally:
@@ -64,7 +65,6 @@ def drop(queue_dir: Path, target: str) -> int:
 
 
 def _targets(queue_dir: Path, target: str | None) -> list[str]:
-    # Asked of the folder, since opening a cursor would create one.
     found = sorted(path.parent.name for path in (queue_dir / "cursors").glob("*/data.mdb"))
     if target is None or target in found:
         return found if target is None else [target]
@@ -72,16 +72,8 @@ def _targets(queue_dir: Path, target: str | None) -> list[str]:
     raise NoSuchTarget(f"no target {target!r} on {queue_dir}; {known}")
 
 
-def _cursor(queue_dir: Path, target: str) -> Cursor:
-    reader = QueueReader.open(queue_dir)
-    try:
-        return Cursor.open(queue_dir, target, epoch=reader.epoch)
-    finally:
-        reader.close()
-
-
 def _letters_of(queue_dir: Path, target: str, limit: int) -> TargetLetters:
-    cursor = _cursor(queue_dir, target)
+    cursor = Cursor.open_existing(queue_dir, target)
     try:
         found = cursor.set_aside()
     finally:

@@ -16,7 +16,13 @@ from supervisor.xmlrpc import SupervisorTransport
 
 from common.clock import monotonic_s, now_ns
 from common.health import INTERVAL_S, STALE_S, Health, read_health
-from console.accounts import CollectorAccount, NormalizerAccount, UplinkAccount, account
+from console.accounts import (
+    CollectorAccount,
+    LedgerAccount,
+    NormalizerAccount,
+    UplinkAccount,
+    account,
+)
 from console.run import supervisor_socket
 
 ANSWER_S = 2 * INTERVAL_S + 0.2
@@ -40,8 +46,8 @@ class ProcessStatus(msgspec.Struct, kw_only=True):
 
     name: str
     state: str
-    """`running`, `idle`, `waiting`, `stopping`, `starting`, `stopped`, `failing`, or `silent`:
-    it lives but has stopped speaking."""
+    """`running`, `idle`, `waiting`, `full` (the queue, which takes nothing more), `stopping`,
+    `starting`, `stopped`, `failing`, or `silent`: it lives but has stopped speaking."""
     pid: int | None = None
     uptime_s: float | None = None
     note: str = ""
@@ -87,7 +93,12 @@ class QueueStatus(msgspec.Struct, kw_only=True):
     oldest_age_s: float | None
     bytes: int
     capacity_bytes: int
+    autonomy_h: float | None
+    """Hours until it is full if nobody drains it; None while nothing comes in."""
+    when_full: str | None
     gaps: int
+    ledger: LedgerAccount | None
+    """None when the normalizer does not say."""
 
 
 class Status(msgspec.Struct, kw_only=True):
@@ -251,7 +262,10 @@ def _queue(normalizer: Health | None) -> QueueStatus | None:
         oldest_age_s=told.queue.oldest_age_s,
         bytes=told.queue.bytes,
         capacity_bytes=told.queue.capacity_bytes,
+        autonomy_h=told.queue.autonomy_h,
+        when_full=told.queue.when_full,
         gaps=told.gaps,
+        ledger=told.ledger,
     )
 
 

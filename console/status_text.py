@@ -1,6 +1,6 @@
 """`tailrace status` for people."""
 
-from console.status import Status
+from console.status import QueueStatus, Status
 from console.tables import count, rate, size, span, table
 
 
@@ -49,9 +49,26 @@ def _queue(status: Status) -> list[str]:
         count(queue.depth),
         span(queue.oldest_age_s) if queue.depth else "-",
         f"{size(queue.bytes)} of {size(queue.capacity_bytes)}{share}",
+        span(None if queue.autonomy_h is None else queue.autonomy_h * 3600),
+        queue.when_full or "-",
         count(queue.gaps),
     )
-    return table(("QUEUED RECORDS", "OLDEST", "ON DISK", "GAPS"), [row], [None])
+    header = ("QUEUED RECORDS", "OLDEST", "ON DISK", "AUTONOMY", "WHEN FULL", "GAPS")
+    return table(header, [row], [_lost(queue)])
+
+
+def _lost(queue: QueueStatus) -> str | None:
+    """Return what was lost since the queue was begun, and why; None when nothing was."""
+    if queue.ledger is None or not (queue.ledger.lost or queue.ledger.unknown_losses):
+        return None
+    causes = ", ".join(
+        f"{count(samples)} {cause}" for cause, samples in queue.ledger.lost.items() if samples
+    )
+    total = count(sum(queue.ledger.lost.values()))
+    unknown = queue.ledger.unknown_losses
+    more = f"; {count(unknown)} losses of unknown size" if unknown else ""
+    text = f"lost of {count(queue.ledger.collected)} samples: {total}"
+    return f"{text} ({causes}){more}" if causes else f"{text}{more}"
 
 
 def _uplinks(status: Status) -> list[str]:

@@ -16,6 +16,7 @@ COLOURS = {
     "starting": "yellow",
     "stopping": "yellow",
     "waiting": "yellow",
+    "full": "yellow",
 }
 """Of states; everything else is plain. The words say the same, so colour may be missing."""
 

@@ -1,4 +1,8 @@
-"""`tailrace tap`: values as they enter the queue, so it works while the WAN is away."""
+"""`tailrace tap`: values as they enter the queue, so it works while the WAN is away.
+
+With them come the gaps of what was lost on the way into the queue. What the queue itself had to
+drop stands further back, where the data stood; `status` counts it.
+"""
 
 import fnmatch
 import sys
@@ -107,15 +111,22 @@ def _clock(timestamp_ms: int) -> str:
 def line(each: Shown | Missing, width: int) -> str:
     """Return one line for people; `width` is the width of the topic column."""
     if isinstance(each, Missing):
-        many = f"{each.scans:,} scans" if each.scans else "an unknown number of scans"
+        whose = f"{each.device}/{each.group}" if each.device else "unknown devices"
         return (
-            f"{_clock(each.first_ms)}  gap: {many} of {each.device}/{each.group} missing until "
+            f"{_clock(each.first_ms)}  gap: {_extent(each)} of {whose} missing until "
             f"{_clock(each.last_ms)} ({each.cause})"
         )
     value = f"{each.value:.6g}" if isinstance(each.value, float) else str(each.value)
     unit = f" {each.unit}" if each.unit not in ("", "1") else ""
     quality = f"{each.quality} ({each.reason})" if each.reason else each.quality
     return f"{_clock(each.timestamp_ms)}  {each.topic:<{width}}  {value + unit:<16}  {quality}"
+
+
+def _extent(gap: Missing) -> str:
+    """Return how much is missing; of scans that kept a part of their samples, the samples."""
+    if gap.scans:
+        return f"{gap.scans:,} scans"
+    return f"{gap.samples:,} samples" if gap.samples else "an unknown number of scans"
 
 
 def print_values(

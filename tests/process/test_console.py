@@ -88,7 +88,7 @@ class Gateway:
 
     def tailrace(self, verb: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run one verb to its end."""
-        line = [sys.executable, "-m", "console", verb, *self.options, *arguments]
+        line = [sys.executable, "-m", "console", *verb.split(), *self.options, *arguments]
         return subprocess.run(
             line, cwd=HOUSE, capture_output=True, text=True, timeout=60, check=False
         )
@@ -134,7 +134,7 @@ def configured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """Return a gateway with all its processes running; the tests only look at it."""
+    """Return a gateway with all its processes running; every test leaves it so."""
     for each in a_gateway(tmp_path_factory.mktemp("g")):
         each.start()
         each.wait(each.all_run)
@@ -166,6 +166,29 @@ def test_check_names_what_was_checked(configured: Gateway) -> None:
 
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert "2 devices, 2 groups, 3 tags, 1 target" in checked.stdout
+    assert "The queue keeps up to 8,192 MiB, then: drop-oldest" in checked.stdout
+
+
+def test_check_shows_what_the_queue_will_keep_and_what_is_wrong_with_it(
+    configured: Gateway,
+) -> None:
+    plant = configured.folder / "config/ot/plant.toml"
+    table = '[queue]\ncapacity_mib = 512\nage_max_days = 30\nwhen_full = "thin"\n'
+    plant.write_text(table + plant.read_text())
+
+    right = configured.tailrace("check")
+    told = json.loads(configured.tailrace("check", "--json").stdout)
+    plant.write_text(plant.read_text().replace('"thin"', '"thinn"'))
+    wrong = configured.tailrace("check")
+    refused = configured.tailrace("run")
+
+    assert right.returncode == 0
+    assert "The queue keeps up to 512 MiB and 30 days, then: thin" in right.stdout
+    assert told["queue"]["capacity_mib"] == 512
+    assert wrong.returncode == 1
+    assert "ot/plant.toml:4  queue.when_full" in wrong.stdout
+    assert "'drop-oldest', 'stop-reading', 'thin', found 'thinn'" in wrong.stdout
+    assert "Nothing was started." in refused.stderr
 
 
 def test_check_shows_the_errors_of_both_halves_at_once(configured: Gateway) -> None:
@@ -320,6 +343,51 @@ def test_tap_shows_values_while_the_broker_is_away(gateway: Gateway) -> None:
     assert {each["topic"] for each in shown} == {"Acme/SiteA/Stamping/Line1/Press_Machine/Strokes"}
     assert values == list(range(values[0], values[0] + 5)), "every one, in order"
     assert {each["quality"] for each in shown} == {"Good"}
+
+
+def test_the_queue_can_be_looked_into_while_the_gateway_works(gateway: Gateway) -> None:
+    """Its ledger balances at every instant, to the sample."""
+    stat = json.loads(gateway.tailrace("queue stat", "--json").stdout)
+    peeked = gateway.tailrace("queue peek", "--tag", "strokes", "--count", "5", "--json").stdout
+    verified = gateway.tailrace("queue verify")
+    status = gateway.status()["queue"]
+
+    total = stat["total"]
+    assert total["unexplained"] == 0
+    assert total["collected"] > 0
+    assert (stat["when_full"], stat["normalizer_runs"]) == ("drop-oldest", True)
+    assert stat["autonomy_h"] > 1
+    assert [each["target"] for each in stat["targets"]] == ["uns"]
+    values = [json.loads(each)["value"] for each in peeked.splitlines()]
+    assert values == list(range(values[0], values[0] + 5)), "every one, in order"
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    assert status["when_full"] == "drop-oldest"
+    assert status["autonomy_h"] > 1
+    assert status["ledger"]["collected"] >= total["collected"]
+
+
+def test_dropping_beside_a_running_gateway_is_refused_with_the_way_to_do_it(
+    gateway: Gateway,
+) -> None:
+    """And that way works: supervisord understands the command as it is printed."""
+    refused = gateway.tailrace("queue drop", "--all", "--yes")
+
+    assert refused.returncode == 1
+    stop, start = (line for line in refused.stderr.splitlines() if "supervisorctl" in line)
+    assert run_line(stop) == "normalizer: stopped"
+    dropped = json.loads(gateway.tailrace("queue drop", "--all", "--yes", "--json").stdout)
+    assert run_line(start) == "normalizer: started"
+    gateway.wait(gateway.all_run)
+    assert dropped["samples"] > 0
+    lost = gateway.status()["queue"]["ledger"]["lost"]
+    assert lost == {"dropped-by-operator": dropped["samples"]}, "and nothing else, meanwhile"
+
+
+def run_line(line: str) -> str:
+    """Paste a line as it was shown into a shell, and return what it says."""
+    return subprocess.run(
+        ["/bin/sh", "-c", line], cwd=HOUSE, capture_output=True, text=True, timeout=60, check=False
+    ).stdout.strip()
 
 
 def test_nothing_listens_on_tcp_or_udp(gateway: Gateway) -> None:

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import ConfigError
-from common.plant import Plant, load_plant
+from common.errors import ConfigError, Finding
+from common.plant import Plant, QueueConfig, load_plant, read_queue_config
+from common.queue import WhenFull
+from common.records import LossClass
 
 GATEWAY = '[gateway]\nid = "sitea-line1"\nroot = "Acme/SiteA/Line1"\n'
 DEVICE = '[devices.press]\nprotocol = "s7"\nhost = "10.0.0.1"\nasset = "Press"\n'
@@ -80,6 +82,11 @@ def test_every_error_is_shown_at_once_with_file_and_line(tmp_path: Path) -> None
         ("name,address\n", "a group has 1 to 10000 tags, found 0"),
         ("name,address\nTemp\xe9rature,B\n".encode("latin-1"), "ot/tags/press.csv:2: is not UTF-8"),
         (None, "tag table ot/tags/press.csv cannot be read: No such file"),
+        (
+            "name,address,class\nA,B,Keep\n",
+            "press.csv:2: A: column 'class': expected one of 'keep', 'normal', 'first-to-go'",
+        ),
+        ("name,address,loss_class\nA,B,keep\n", "unknown column 'loss_class'; did you mean 'cl"),
     ],
 )
 def test_a_wrong_tag_table_names_its_row_and_the_remedy(
@@ -106,6 +113,33 @@ def test_a_wrong_tag_table_names_its_row_and_the_remedy(
             GATEWAY + DEVICE + GROUP.replace('"tags/press.csv"', '[{name = "A", adress = "B"}]'),
             "did you mean 'address'?",
         ),
+        (
+            GATEWAY
+            + DEVICE
+            + GROUP.replace('"tags/press.csv"', '[{name = "A", address = "B", class = 3}]'),
+            "ot/plant.toml:10: devices.press.groups.fast.tags[0]: column 'class': expected one of",
+        ),
+        (GATEWAY + "[quue]\n", "unknown table 'quue'; did you mean 'queue'?"),
+        (
+            GATEWAY + "[queue]\ncapcity_mib = 64\n",
+            "ot/plant.toml:5: queue.capcity_mib: unknown key 'capcity_mib'; did you mean 'capacity",
+        ),
+        (GATEWAY + "[queue]\ncapacity_mib = 15\n", "queue.capacity_mib: expected `int` >= 16"),
+        (GATEWAY + "[queue]\ncapacity_mib = 1048577\n", "`int` <= 1048576, found 1048577"),
+        (GATEWAY + "[queue]\ndisk_reserve_mib = -1\n", "`int` >= 0, found -1"),
+        (GATEWAY + "[queue]\nage_max_days = 0\n", "`float` > 0.0, found 0"),
+        (GATEWAY + "[queue]\nage_max_days = inf\n", "`float` <= 36500.0, found inf"),
+        (GATEWAY + '[queue]\nage_max_days = "7 d"\n', "expected `float`, got `str`, found '7 d'"),
+        (GATEWAY + "[queue]\nthin_fine_s = nan\n", "queue.thin_fine_s: expected `float` >= 1"),
+        (
+            GATEWAY + '[queue]\nwhen_full = "drop_oldest"\n',
+            "5: queue.when_full: expected one of 'drop-oldest', 'stop-reading', 'thin', found 'dr",
+        ),
+        (
+            GATEWAY + "[queue]\nthin_fine_s = 900\n",
+            "ot/plant.toml:4: queue: thin_coarse_s (900) must be larger than thin_fine_s (900)",
+        ),
+        ("queue = 3\n" + GATEWAY, "ot/plant.toml:1: queue: must be a table, [queue], found 3"),
     ],
 )
 def test_a_wrong_plant_file_names_its_line_and_the_remedy(
@@ -144,3 +178,100 @@ def test_two_devices_may_not_publish_to_one_topic(tmp_path: Path) -> None:
             "devices.press.groups.fast tag Temperature_C (ot/tags/press.csv:2)"
         )
     ]
+
+
+def test_the_queue_table_says_how_much_is_kept_and_what_goes_first(tmp_path: Path) -> None:
+    """Seen to bite: with `_queue` reading another table, everything is at its default."""
+    table = (
+        "[queue]\ncapacity_mib = 64\ndisk_reserve_mib = 0\nage_max_days = 0.5\n"
+        'when_full = "thin"\nthin_fine_s = 5\nthin_coarse_s = 7.5\n'
+    )
+
+    plant = load(tmp_path, GATEWAY + table + DEVICE + GROUP)
+
+    assert plant.queue == QueueConfig(
+        capacity_mib=64,
+        disk_reserve_mib=0,
+        age_max_days=0.5,
+        when_full="thin",
+        thin_fine_s=5.0,
+        thin_coarse_s=7.5,
+    )
+
+
+def test_without_a_queue_table_eight_gigabytes_of_any_age_are_kept(tmp_path: Path) -> None:
+    plant = load(tmp_path, GATEWAY + DEVICE + GROUP)
+
+    assert plant.queue == QueueConfig()
+    assert plant.queue.capacity_mib == 8_192
+    assert plant.queue.disk_reserve_mib == 256
+    assert plant.queue.age_max_days is None
+    assert plant.queue.when_full == "drop-oldest"
+
+
+@pytest.mark.parametrize("word", list(WhenFull))
+def test_every_policy_of_the_queue_can_be_configured(tmp_path: Path, word: str) -> None:
+    """The words stand in two places, because the configuration must not need the database.
+
+    Seen to bite: a policy missing from QueueConfig is refused.
+    """
+    plant = load(tmp_path, GATEWAY + f'[queue]\nwhen_full = "{word}"\n' + DEVICE + GROUP)
+
+    assert WhenFull(plant.queue.when_full) is WhenFull(word)
+
+
+def test_the_queue_table_is_read_without_the_rest_of_the_plant(tmp_path: Path) -> None:
+    """Method: devices that are nonsense, and a tag table that does not exist.
+
+    Seen to bite: reading the whole plant instead adds the findings of its devices.
+    """
+    (tmp_path / "ot").mkdir()
+    text = '[queue]\ncapacity_mib = 32\n[devices.press.groups.fast]\ntags = "gone.csv"\n'
+    (tmp_path / "ot" / "plant.toml").write_text(text, encoding="utf-8")
+    findings: list[Finding] = []
+
+    config = read_queue_config(tmp_path, findings)
+
+    assert config.capacity_mib == 32
+    assert findings == []
+
+
+def test_a_wrong_queue_table_is_told_to_whoever_reads_it_alone(tmp_path: Path) -> None:
+    """Seen to bite: with its findings thrown away, the default is taken in silence."""
+    (tmp_path / "ot").mkdir()
+    (tmp_path / "ot" / "plant.toml").write_text("[queue]\ncapacity_mib = 1\n", encoding="utf-8")
+    findings: list[Finding] = []
+
+    read_queue_config(tmp_path, findings)
+    read_queue_config(tmp_path / "nowhere", findings)
+
+    assert [finding.place for finding in findings] == ["ot/plant.toml:2", "ot/plant.toml"]
+
+
+@pytest.mark.parametrize(
+    ("cell", "loss_class"),
+    [
+        ("keep", LossClass.KEEP),
+        ("normal", LossClass.NORMAL),
+        ("first-to-go", LossClass.FIRST_TO_GO),
+        ("", LossClass.NORMAL),
+    ],
+)
+def test_the_column_class_says_what_a_full_queue_may_give_up(
+    tmp_path: Path, cell: str, loss_class: LossClass
+) -> None:
+    """Seen to bite: without its name in the table the column `class` is unknown."""
+    csv = f"name,address,Class\nA,DB1.DBW0,{cell}\n"
+
+    plant = load(tmp_path, GATEWAY + DEVICE + GROUP, csv)
+
+    assert plant.devices[0].groups[0].tags[0].row.loss_class is loss_class
+
+
+def test_a_row_in_the_plant_file_has_a_class_too(tmp_path: Path) -> None:
+    rows = '[{name = "A", address = "B", class = "keep"}, {name = "B", address = "C"}]'
+
+    plant = load(tmp_path, GATEWAY + DEVICE + GROUP.replace('"tags/press.csv"', rows))
+
+    found = [tag.row.loss_class for tag in plant.devices[0].groups[0].tags]
+    assert found == [LossClass.KEEP, LossClass.NORMAL]

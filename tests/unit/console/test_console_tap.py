@@ -11,7 +11,7 @@ import pytest
 
 from common.block import Layout, Part
 from common.errors import QueueUnusable
-from common.queue import QueueWriter
+from common.queue import Bounds, QueueWriter
 from common.records import Column, Gap, Plan, Quality, ValueType
 from console.tap import Missing, Shown, follow, line, print_values, topic_filter
 
@@ -52,7 +52,7 @@ def bad_pressure() -> Part:
 @pytest.fixture
 def queue(tmp_path: Path) -> Iterator[QueueWriter]:
     """Return a queue that already holds a record nobody asked for."""
-    writer = QueueWriter.create(tmp_path / "queue", 64 * 1024**2)
+    writer = QueueWriter.create(tmp_path / "queue", Bounds(capacity_bytes=64 * 1024**2))
     writer.append([part(1.0, 1.0)], plans=[PLAN])
     yield writer
     writer.close()
@@ -90,6 +90,27 @@ def test_a_gap_is_shown_whatever_the_filter(queue: QueueWriter) -> None:
     assert line(gap, 0) == (
         "22:13:20.123Z  gap: 7 scans of press/fast missing until 22:13:21.123Z (queue-full)"
     )
+
+
+@pytest.mark.parametrize(
+    ("gap", "says"),
+    [
+        (Gap("press", "fast", "outbox-full", AT_NS, AT_NS, 7_000, 14), "7,000 scans of press/fast"),
+        (Gap("press", "fast", "thinned", AT_NS, AT_NS, 0, 14), "14 samples of press/fast"),
+        (Gap("press", "fast", "outbox-lost", AT_NS, AT_NS, 0, 0), "an unknown number of scans of"),
+        (Gap("", "", "queue-new", AT_NS, AT_NS, 0, 0), "scans of unknown devices missing"),
+    ],
+)
+def test_a_gap_says_how_much_is_missing_as_far_as_known(
+    queue: QueueWriter, gap: Gap, says: str
+) -> None:
+    following = follow(queue, topic_filter("*"))
+    until_nothing_more(following)
+    queue.append([gap])
+
+    (told,) = until_nothing_more(following)
+
+    assert says in line(told, 0)
 
 
 @pytest.mark.parametrize(
