@@ -116,7 +116,8 @@ class Outbox:
         self._slots_used = 0
         self._groups: dict[bytes, tuple[str, str]] = {}
         """Device and group that this process reads, by key."""
-        self._too_large: set[bytes] = set()
+        self.too_large: set[str] = set()
+        """Groups, as device/group, of which this process dropped a scan because of its size."""
         self.plans: dict[bytes, bytes] = {}
         """Encoded plans of everything in the outbox, by fingerprint."""
         self.epoch = 0
@@ -270,12 +271,11 @@ class Outbox:
     def _drop_too_large(self, plan: Plan, size: int) -> None:
         self.dropped_scans += 1
         self._commit()
-        key = group_key_hash(plan.device, plan.group)
-        if key not in self._too_large:
-            self._too_large.add(key)
+        if (name := f"{plan.device}/{plan.group}") not in self.too_large:
+            self.too_large.add(name)
             log.error(
                 "scan too large for the outbox, dropped and counted; split the group into smaller "
-                "ones (this is said once, and holds for every scan of this size)",
+                "ones (this is said once)",
                 device=plan.device,
                 group=plan.group,
                 bytes=size,

@@ -20,6 +20,9 @@ EXIT_CRASHED = 1
 EXIT_CONFIG = 78
 """sysexits.h EX_CONFIG: a person must change a file."""
 
+SUPERVISOR = "TAILRACE_SUPERVISOR"
+"""The variable by which `tailrace run` tells its process id: it becomes supervisord."""
+
 _PR_SET_PDEATHSIG = 1
 _held: list[int] = []
 """File descriptors of held roles; closed by the kernel with the process, however it ends."""
@@ -89,7 +92,9 @@ def hold_role(run_dir: Path, role: str) -> None:
         raise AlreadyRunning(f"another {role} already runs on {run_dir}; stop it first") from error
     _held.append(descriptor)
     if os.environ.get("SUPERVISOR_ENABLED"):
-        parent = os.getppid()
+        # Not our parent of this moment: it may have died while we were being loaded, and an orphan
+        # that holds its role would keep the next supervisord from ever starting another.
+        parent = int(os.environ.get(SUPERVISOR, os.getppid()))
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent:
             raise AlreadyRunning("supervisord is gone; this process would be an orphan")

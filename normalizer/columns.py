@@ -17,6 +17,10 @@ from common.records import Plan, Quality, Scan, ValueType
 INSTANT_NS_MAX = 2**62
 """The year 2116. A source time outside of 1970 to then is a device's error and left out."""
 
+READ_AT_STEP_NS = 1_000
+"""No reply over a network tells its instant to the nanosecond; these digits would only be noise,
+and cost up to a byte per sample on disk."""
+
 Mask = npt.NDArray[np.bool_]
 Codes = npt.NDArray[np.uint32]
 
@@ -250,7 +254,7 @@ class GroupNormalizer:
         null_at = np.flatnonzero(nulls[changed]).astype(np.uint32)
         return Part(
             layout=self.layout,
-            read_at_ns=scan.read_at_ns,
+            read_at_ns=scan.read_at_ns - scan.read_at_ns % READ_AT_STEP_NS,
             arrays=reported,
             samples=count,
             indexes=None if count == len(self._all_columns) else columns_reported,

@@ -39,6 +39,17 @@ class HandoffSender:
         """True while the normalizer takes no scans, because the queue is full."""
         return self._stream.held
 
+    @property
+    def trouble(self) -> str | None:
+        """Why scans stay in the outbox, in a sentence; None while they need not."""
+        if self._stream.refused:
+            return f"the normalizer refuses this collector: {self._stream.refused}"
+        if self.held:
+            return "queue full: not reading on; scans stay in the outbox, then the oldest go"
+        if self._outbox.depth and not self.reachable:
+            return "the normalizer does not answer"
+        return None
+
     def put(self, scan: Scan, plan: Plan) -> None:
         """Take responsibility for a scan. Never blocks; a full outbox drops its oldest, counted."""
         self._outbox.put(plan, encode_scan(scan), len(scan.values))

@@ -62,8 +62,8 @@ class Sending:
         self._scans_max, self._bytes_max = scans_max, bytes_max
         self._now_s = 0.0
         self._heard_at_s = self._asked_at_s = -1e9
-        self.refused = False
-        """The normalizer does not take anything from us; it has said why."""
+        self.refused = ""
+        """Why the normalizer takes nothing from us; empty while it does."""
         self.held = False
         """The normalizer's queue is full, and its policy is to stop reading."""
         self._under_way: deque[tuple[int, int]] = deque()
@@ -116,7 +116,7 @@ class Sending:
             case [b"R", reason]:
                 if not self.refused:
                     log.error("normalizer refuses us", reason=reason.decode(errors="replace"))
-                self.refused = True
+                self.refused = reason.decode(errors="replace") or "no reason given"
 
     def speak(self, send: Send) -> bool:
         """Say what is due until it is said or `send` takes no more; return whether any was."""
@@ -186,7 +186,7 @@ class Sending:
             return  # Meant for the process before this one.
         if self.refused:
             log.info("normalizer accepts us again")
-            self.refused = False
+            self.refused = ""
         if answer.received > self._outbox.sequence:
             log.error("the outbox is an old copy: the normalizer has more; it begins a new epoch")
             self._outbox.begin_anew()

@@ -10,7 +10,7 @@ Each slice is one transaction over at most COMPACT_BLOCKS blocks or COMPACT_SAMP
 
 from common.block import encode_batch, join, open_batch
 from common.errors import BlockDamaged
-from common.queue.room import REGION_SHARE
+from common.queue.room import REGION_BODY_BYTES, REGION_SHARE
 from common.queue.state import TIERS, Stage
 from common.queue.store import Held, QueueStore
 
@@ -68,7 +68,7 @@ class Compaction:
     def _run(self, tier: int, after: int, limit: int) -> tuple[list[Held], int]:
         """Return the next run worth merging, and up to where this tier is then done."""
         run: list[Held] = []
-        samples = size_bytes = 0
+        samples = size_bytes = body_bytes = 0
         most_bytes = REGION_SHARE * self._store.bounds.capacity_bytes
         for held in self._store.held_from(after + 1):
             if held.last <= after:
@@ -83,7 +83,13 @@ class Compaction:
             run.append(held)
             samples += held.header.samples
             size_bytes += len(held.block)
-            if len(run) == COMPACT_BLOCKS or _enough(samples, run) or size_bytes > most_bytes:
+            body_bytes += held.header.body_bytes
+            if (
+                len(run) == COMPACT_BLOCKS
+                or _enough(samples, run)
+                or size_bytes > most_bytes
+                or body_bytes > REGION_BODY_BYTES
+            ):
                 return run, held.last
         return [], after
 

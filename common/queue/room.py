@@ -34,6 +34,8 @@ from common.records import Gap, LossClass
 REGION_SAMPLES = 65_536
 REGION_BLOCKS = 256
 REGION_SHARE = 1 / 16
+REGION_BODY_BYTES = 16 * 1024**2
+"""Unpacked; long texts are many bytes in few samples."""
 BEGIN_SHARE = 0.97
 """Of the capacity: room is made from here on, before a commit must wait for it."""
 WHOLE_SHARE, FINE_SHARE = 0.5, 0.25
@@ -122,7 +124,7 @@ class Room:
         after = max(after, everybody)  # What everybody has is not lost, only in the way.
         most_bytes = REGION_SHARE * self._store.bounds.capacity_bytes
         region: list[Held] = []
-        samples = size_bytes = 0
+        samples = size_bytes = body_bytes = 0
         for held in self._store.held_from(after):
             if up_to is not None and held.last > up_to:
                 break
@@ -141,8 +143,10 @@ class Room:
             region.append(held)
             samples += max(held.header.samples, 1) if held.header else 1
             size_bytes += len(held.block)
+            body_bytes += held.header.body_bytes if held.header else 0
             if (
-                samples >= REGION_SAMPLES
+                body_bytes >= REGION_BODY_BYTES
+                or samples >= REGION_SAMPLES
                 or size_bytes >= most_bytes
                 or len(region) >= self.blocks_max
             ):

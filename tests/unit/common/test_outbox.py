@@ -7,15 +7,25 @@ two steps stands for a kill at that instant.
 import random
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from common.errors import TailraceError
-from common.outbox import GROUPS_MAX, Outbox, boot_id
+from common.outbox import (
+    GROUPS_MAX,
+    SCAN_BYTES_MAX,
+    GroupCount,
+    Outbox,
+    boot_id,
+    group_key_hash,
+)
 from common.records import Column, Plan, ValueType
 
 SMALL_BYTES = 64 * 1024
+RING_AT = 36_864
+"""Where the ring begins in the file."""
 
 
 def plan_of(group: str = "fast") -> Plan:
@@ -88,6 +98,64 @@ def test_a_scan_too_large_for_the_ring_is_dropped_and_counted(tmp_path: Path) ->
     assert (entry.scan_count, entry.sample_count) == (2, 10), "the next scan shows the loss"
 
 
+def test_a_scan_larger_than_a_message_is_dropped_however_large_the_ring(tmp_path: Path) -> None:
+    outbox = Outbox.open(tmp_path, "modbus", 5 * SCAN_BYTES_MAX)
+    outbox.put(plan_of(), bytes(SCAN_BYTES_MAX), 1)
+    outbox.put(plan_of(), bytes(SCAN_BYTES_MAX + 1), 1)
+
+    assert (outbox.depth, outbox.dropped_scans) == (1, 1)
+
+
+def test_a_group_too_large_is_named_once_with_what_to_do(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    outbox = Outbox.open(tmp_path, "modbus", SMALL_BYTES)
+    for _ in range(3):
+        for group in ("fast", "slow"):
+            outbox.put(plan_of(group), bytes(20_000), 9)
+
+    said = [(r.getMessage(), getattr(r, "fields", {})) for r in caplog.records]
+    assert [fields["group"] for _, fields in said] == ["fast", "slow"], "once each"
+    assert all("split the group" in text for text, _ in said)
+    assert said[0][1] == {
+        "device": "meter",
+        "group": "fast",
+        "bytes": 20_000,
+        "bytes_max": SMALL_BYTES // 4,
+    }
+
+
+def test_counts_name_the_groups_of_today_and_know_the_others_by_their_hash(tmp_path: Path) -> None:
+    outbox = Outbox.open(tmp_path, "modbus", SMALL_BYTES)
+    assert not outbox.recovered
+    for group in ("today", "past"):
+        outbox.remember(plan_of(group))
+        outbox.put(plan_of(group), b"x", 3)
+    outbox.close()
+    found = Outbox.open(tmp_path, "modbus", SMALL_BYTES)
+    found.remember(plan_of("today"))
+
+    assert found.recovered
+    assert found.counts() == [
+        GroupCount(group_key_hash("meter", "today"), "meter", "today", 1, 3),
+        GroupCount(group_key_hash("meter", "past"), "", "", 1, 3),
+    ]
+
+
+def test_beginning_anew_gives_up_what_waits_and_its_numbers(tmp_path: Path) -> None:
+    outbox = Outbox.open(tmp_path, "modbus", SMALL_BYTES)
+    outbox.put(plan_of(), b"x", 3)
+    epoch = outbox.epoch
+    outbox.begin_anew()
+
+    assert outbox.epoch != epoch
+    assert (outbox.depth, outbox.sequence, outbox.counts()) == (0, 0, [])
+    outbox.put(plan_of(), b"y", 3)
+    outbox.close()
+    found = Outbox.open(tmp_path, "modbus", SMALL_BYTES)
+    assert contents(found) == [b"y"]
+
+
 def test_two_rings_never_share_an_epoch_even_in_the_same_second(tmp_path: Path) -> None:
     epochs = {Outbox.open(tmp_path / str(i), "modbus", SMALL_BYTES).epoch for i in range(50)}
 
@@ -112,6 +180,71 @@ def test_groups_of_past_configurations_make_room_for_those_of_today(tmp_path: Pa
     outbox.close()
     found = Outbox.open(tmp_path, "modbus", SMALL_BYTES)
     assert found.counts_of("meter", "today") == (2, 6)
+
+
+def test_a_kill_while_past_groups_make_room_costs_no_count_of_today(tmp_path: Path) -> None:
+    """The counts of today's groups move to the front, and go on counting there.
+
+    Seen to bite: with the table emptied before it is written anew, half of the counts are 0; with
+    the rest of it not emptied, or from the wrong end, old counts come back.
+    """
+    folder = tmp_path / "plans"
+    folder.mkdir()
+    today = [plan_of(f"today{i}") for i in range(40)]
+    whole = KilledAtWrite(RING_AT + SMALL_BYTES)
+    outbox = Outbox(whole, folder, SMALL_BYTES)
+    outbox.take_over()
+    for plan in today[:20]:
+        outbox.put(plan, b"x", 3)
+    for i in range(GROUPS_MAX - 40):
+        outbox.put(plan_of(f"past{i}"), b"x", 1)
+    for plan in today[20:]:
+        outbox.put(plan, b"x", 3)
+    for killed_at in [*range(0, 1_100, 13), *range(36, 48)]:
+        ring = KilledAtWrite(whole)
+        outbox = Outbox(ring, folder, SMALL_BYTES)
+        outbox.take_over()
+        for plan in today:
+            outbox.remember(plan)
+        ring.writes_left = killed_at
+        counts = [(1, 3)] * 40
+        with suppress(Killed):
+            outbox.put(plan_of("new"), b"x", 1)
+            ring.writes_left = 10**9
+            outbox.put(today[30], b"x", 3)
+            counts[30] = (2, 6)
+        next_ring = bytearray(ring)
+        found = Outbox(next_ring, folder, SMALL_BYTES)
+        found.take_over()
+        for plan in today:
+            found.remember(plan)
+
+        assert [found.counts_of("meter", plan.group) for plan in today] == counts
+        found.put(today[35], b"x", 3)
+        found.put(plan_of("newer"), b"x", 1)
+        counts[35] = (2, 6)
+        again = Outbox(bytearray(next_ring), folder, SMALL_BYTES)
+        again.take_over()
+        assert [again.counts_of("meter", plan.group) for plan in today] == counts
+        assert again.counts_of("meter", "newer") == (1, 1)
+
+
+def test_a_hole_between_two_scans_of_the_ring_begins_a_new_epoch(tmp_path: Path) -> None:
+    """Each record is whole by itself, but one of them is an older one: somebody copied pages."""
+    outbox = Outbox.open(tmp_path, "modbus", SMALL_BYTES)
+    for i in range(4):
+        outbox.put(plan_of(), f"scan {i}".encode(), 1)
+    epoch = outbox.epoch
+    outbox.close()
+    ring = tmp_path / "modbus.ring"
+    data = bytearray(ring.read_bytes())
+    size = 56
+    data[RING_AT + size : RING_AT + 2 * size] = data[RING_AT + 2 * size : RING_AT + 3 * size]
+    ring.write_bytes(data)
+
+    found = Outbox.open(tmp_path, "modbus", SMALL_BYTES)
+
+    assert (found.depth, found.epoch != epoch) == (0, True)
 
 
 def test_a_tag_table_too_large_for_a_message_is_refused_in_words(tmp_path: Path) -> None:
@@ -191,7 +324,7 @@ def test_a_kill_between_any_two_writes_keeps_every_promise(tmp_path: Path) -> No
     """Seen to bite: with the tail moved only after its bytes were overwritten, it fails."""
     folder = tmp_path / "plans"
     folder.mkdir()
-    whole = KilledAtWrite(36_864 + SMALL_BYTES)
+    whole = KilledAtWrite(RING_AT + SMALL_BYTES)
     Outbox(whole, folder, SMALL_BYTES).take_over()
     for killed_at in range(0, 600, 7):
         ring = KilledAtWrite(whole)
