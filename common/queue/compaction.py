@@ -10,6 +10,7 @@ Each slice is one transaction over at most COMPACT_BLOCKS blocks or COMPACT_SAMP
 
 from common.block import encode_batch, join, open_batch
 from common.errors import BlockDamaged
+from common.queue.change import Change
 from common.queue.room import REGION_BODY_BYTES, REGION_SHARE
 from common.queue.state import TIERS, Stage
 from common.queue.store import Held, QueueStore
@@ -51,19 +52,24 @@ class Compaction:
         with store.changing() as change:
             change.state.compacted_to[tier] = passed
             if len(run) > 1:
-                try:
-                    batch = join([open_batch(held.block, store.plan_by_id) for held in run])
-                except BlockDamaged:
-                    return True  # It stays as it is, and becomes a gap where it is read.
-                stage = run[0].stage
-                merged = encode_batch(batch, stage)
-                for held in run:
-                    change.remove(held.first, len(held.block), held.stage)
-                change.put(run[0].first, merged, stage)
-                before_bytes = sum(len(held.block) for held in run)
-                self._saved_bytes += before_bytes - len(merged)
-                self._committed_bytes += before_bytes if tier == 0 else 0
+                self._merge(run, tier, change)
         return True
+
+    def _merge(self, run: list[Held], tier: int, change: Change) -> None:
+        """Put one block in the place of several, if that is worth anything."""
+        try:
+            batch = join([open_batch(held.block, self._store.plan_by_id) for held in run])
+        except BlockDamaged:
+            return  # It stays as it is, and becomes a gap where it is read.
+        merged = encode_batch(batch, run[0].stage)
+        before_bytes = sum(len(held.block) for held in run)
+        self._committed_bytes += before_bytes if tier == 0 else 0
+        if len(merged) >= before_bytes:
+            return
+        self._saved_bytes += before_bytes - len(merged)
+        for held in run:
+            change.remove(held.first, len(held.block), held.stage)
+        change.put(run[0].first, merged, run[0].stage)
 
     def _run(self, tier: int, after: int, limit: int) -> tuple[list[Held], int]:
         """Return the next run worth merging, and up to where this tier is then done."""
