@@ -4,6 +4,8 @@
 #   make demo     a simulated plant, a broker and the gateway: values within seconds
 #                 (make demo ARGS="--seconds 20")
 #   make test     every test, those that start and kill real processes included
+#   make soak     the same faults for hours: ten thousand power cuts, every system call failing once
+#                 (make soak ARGS="-k power_cuts")
 #   make check    style, types and the directions of imports
 #   make bench    the measurements that docs and README quote
 #   make venv     only build .venv/
@@ -17,7 +19,7 @@ PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11 python3.1
 	&& command -v "$$each" && break; done)
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check -qq
 
-.PHONY: demo test check bench venv lock clean
+.PHONY: demo test soak check bench venv lock clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -26,6 +28,9 @@ demo: $(VENV)/.installed
 # Three at a time: the tests mostly wait, for processes that start, outages that pass, kills to heal.
 test: $(VENV)/.installed-dev
 	@$(VENV)/bin/python -m pytest -n 3 --dist worksteal $(ARGS)
+
+soak: $(VENV)/.installed-dev
+	@$(VENV)/bin/python -m pytest tests/soak -s $(ARGS)
 
 check: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .

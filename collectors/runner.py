@@ -135,12 +135,11 @@ async def collect(
     """
 
     def tell(state: str) -> None:
-        write_health(run_dir, process, state, health_detail(devices, outbox))
+        write_health(run_dir, process, state, health_detail(devices, outbox, sender))
 
     async def tell_every_second() -> Never:
         while True:
-            waiting = outbox.depth > 0 and not sender.reachable
-            tell("waiting" if waiting else "running" if devices else "idle")
+            tell("waiting" if sender.trouble else "running" if devices else "idle")
             await asyncio.sleep(INTERVAL_S)
 
     async with asyncio.TaskGroup() as house:
@@ -157,7 +156,9 @@ async def collect(
             pump.cancel()
 
 
-def health_detail(devices: list[DeviceState], outbox: Outbox) -> dict[str, Any]:
+def health_detail(
+    devices: list[DeviceState], outbox: Outbox, sender: HandoffSender
+) -> dict[str, Any]:
     """Return what the collector's health file says beside its state."""
     return {
         "devices": {device.device: device.detail() for device in devices},
@@ -167,4 +168,6 @@ def health_detail(devices: list[DeviceState], outbox: Outbox) -> dict[str, Any]:
             "epoch": outbox.epoch,
             "sequence": outbox.sequence,
         },
+        "handoff": sender.trouble,
+        "too_large": sorted(outbox.too_large),
     }

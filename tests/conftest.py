@@ -1,26 +1,40 @@
 """What every test stands on."""
 
 import os
-from collections.abc import Generator
+import shutil
+import subprocess
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
 from demo.broker import NotInstalled
+from tests.process.small_disk import SmallDisk
 
-MOSQUITTO_REQUIRED = bool(os.environ.get("TAILRACE_REQUIRE_MOSQUITTO"))
-"""Set by .ci/run: there, a missing judge is a failure and not an excuse."""
+
+class ToolMissing(NotInstalled):
+    """What makes faults is not here, or this machine does not let it."""
+
+
+REQUIRED = {
+    NotInstalled: "TAILRACE_REQUIRE_MOSQUITTO",
+    ToolMissing: "TAILRACE_REQUIRE_FAULTS",
+}
+"""Set by .ci/run: there, a missing judge or tool is a failure and not an excuse."""
 
 
 def _excused(missing: NotInstalled) -> None:
-    """Skip where the one program that pip cannot install is missing, unless it is required."""
-    if MOSQUITTO_REQUIRED:
+    """Skip where a program that pip cannot install is missing, unless it is required."""
+    variable = REQUIRED[type(missing)]
+    if os.environ.get(variable):
         raise missing
-    pytest.skip(f"{missing} (TAILRACE_REQUIRE_MOSQUITTO=1 makes this a failure)")
+    pytest.skip(f"{missing} ({variable}=1 makes this a failure)")
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup() -> Generator[None, None, None]:
-    """Excuse a fixture that needs mosquitto."""
+    """Excuse a fixture that needs what is not installed."""
     try:
         yield
     except NotInstalled as missing:
@@ -29,8 +43,62 @@ def pytest_runtest_setup() -> Generator[None, None, None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call() -> Generator[None, None, None]:
-    """Excuse a test that needs mosquitto."""
+    """Excuse a test that needs what is not installed."""
     try:
         yield
     except NotInstalled as missing:
         _excused(missing)
+
+
+@pytest.fixture(scope="session")
+def strace() -> None:
+    """Be sure that system calls can be watched and made to fail."""
+    try:
+        subprocess.run(["strace", "-o", os.devnull, "true"], check=True, capture_output=True)  # noqa: S607 - any
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise ToolMissing(
+            f"strace cannot be used here ({error}): apt-get install strace"
+        ) from error
+
+
+@pytest.fixture(scope="session")
+def faketime() -> Callable[[Path], Mapping[str, str]]:
+    """Return what makes the environment of processes whose clock is set by a file.
+
+    The monotonic clock goes on as it is, as on a machine whose clock is set; so do the times of
+    files, which the kernel gives.
+    """
+    libraries = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+    if not libraries:
+        raise ToolMissing("libfaketime is not installed: apt-get install libfaketime")
+
+    def environment(clock_file: Path) -> Mapping[str, str]:
+        return {
+            "LD_PRELOAD": str(libraries[0]),
+            "FAKETIME_TIMESTAMP_FILE": str(clock_file),
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "FAKETIME_NO_CACHE": "1",
+            "NO_FAKE_STAT": "1",
+        }
+
+    return environment
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[int], SmallDisk]]:
+    """Return what mounts a small file system of its own; unmounted when the test is over."""
+    if os.geteuid() != 0 or not shutil.which("mkfs.ext4"):
+        raise ToolMissing(
+            "a file system of its own needs root and mkfs.ext4: apt-get install e2fsprogs"
+        )
+    with ExitStack() as stack:
+
+        def mounted(size_bytes: int) -> SmallDisk:
+            try:
+                return stack.enter_context(SmallDisk(tmp_path, size_bytes))
+            except subprocess.CalledProcessError as error:
+                raise ToolMissing(
+                    f"a disk image cannot be mounted here: {error.stderr!r}"
+                ) from error
+
+        yield mounted

@@ -28,7 +28,8 @@ Messages of version 2, first frame the kind
     A hello is answered in turn, and the answer repeats its `sent` as `asked`: `received` below it
     proves a loss on the way, and the sender begins again after `received`. Nothing else makes it
     send a scan twice, and no timer guesses: a slow disk causes no repeats, however long it takes.
-    Answers to a hello from before the last such beginning prove nothing more.
+    Answers to a hello from before the last such beginning prove nothing more. `run` names the
+    process that said hello: answers meant for its predecessor are not heard.
 
     Counts speak for groups from which no later scan comes: every scan too large, or the group gone
     from the configuration. They are told behind the last scan, when scans were dropped or an
@@ -37,7 +38,9 @@ Messages of version 2, first frame the kind
     only when everything before them has arrived.
 
     An epoch ends for good when its collector greets with another one. A second collector of the
-    same name, which only a broken lock allows, is refused, and their streams do not mix.
+    same name, which only a broken lock allows, takes the name over; the first is refused when it
+    comes back, and their streams do not mix. After 10 s without an answer a collector connects
+    anew: ZeroMQ leaves a connection whose name was taken open and unheard.
 
 Limits
     Under way per collector: 256 scans, or 4 MiB and one scan; twice that for a moment when it has

@@ -35,6 +35,10 @@ PLANS_WAITING_BYTES_MAX = 32 * 1024 * 1024
 """Plans that arrived and that no committed scan has needed yet."""
 
 _NAME = re.compile(rb"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_NAME_TAKEN = (
+    "another process has taken this collector's name and begun a newer stream: stop one of the "
+    "two, then restart the other"
+)
 _counts_decoder = msgspec.msgpack.Decoder(tuple[GroupCount, ...])
 
 log = get_log(__name__)
@@ -152,6 +156,9 @@ class Receiving:
                 self._on_plan(name, fingerprint, encoded)
             case [name, b"H", body, *_] if _NAME.fullmatch(name):
                 self._on_hello(name, body)
+            case [name, b"H", *_]:
+                # ZeroMQ gives a connection a name like this when another takes over its own.
+                self.replies.append((name, b"R", _NAME_TAKEN.encode()))
         return None
 
     def acknowledge(self) -> None:
@@ -179,8 +186,7 @@ class Receiving:
         if peer is None:
             return self._refuse(name, f"there are {COLLECTORS_MAX} collectors already")
         if hello.epoch in peer.ended:
-            text = "another collector of this name has begun a newer stream: stop one of the two"
-            return self._refuse(name, text)
+            return self._refuse(name, _NAME_TAKEN)
         self._refused.pop(name, None)
         peer.greet(hello)
         self._say(name, peer, b"F" if self._closed else b"H")

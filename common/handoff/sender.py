@@ -7,20 +7,29 @@ from collections.abc import Iterable
 import zmq
 
 from common.clock import monotonic_s
-from common.handoff.sending import Sending
+from common.handoff.sending import IDLE_S, Sending
 from common.handoff.wire import ANSWER_BYTES_MAX, IN_FLIGHT_SCANS_MAX, Frames
 from common.outbox import Outbox
 from common.records import Plan, Scan, encode_scan
 
 TICK_S = 0.1
+SILENCE_MAX_S = 10.0
+"""Then connect anew: a name taken over by another connection leaves this one open and unheard."""
 
 
 class HandoffSender:
     """The collector's side: takes scans at any moment, sends them when it can."""
 
     def __init__(
-        self, *, address: str, collector: str, outbox: Outbox, plans: Iterable[Plan]
+        self,
+        *,
+        address: str,
+        collector: str,
+        outbox: Outbox,
+        plans: Iterable[Plan],
+        silence_max_s: float = SILENCE_MAX_S,
     ) -> None:
+        self._silence_max_s = silence_max_s
         self._address = address
         self._collector = collector
         self._outbox = outbox
@@ -32,7 +41,7 @@ class HandoffSender:
     @property
     def reachable(self) -> bool:
         """True while the normalizer answered within the last seconds."""
-        return self._stream.reachable(monotonic_s())
+        return self._stream.silence_s(monotonic_s()) < IDLE_S
 
     @property
     def held(self) -> bool:
@@ -57,6 +66,29 @@ class HandoffSender:
 
     async def run(self) -> None:
         """Send, listen and ask until cancelled. What is unacknowledged stays in the outbox."""
+        while True:
+            await self._keep_connection()
+
+    async def _keep_connection(self) -> None:
+        """Use one connection until nobody has answered over it for too long."""
+        socket = self._socket = self._connect()
+        since_s = monotonic_s()
+        loop = asyncio.get_running_loop()
+        descriptor = int(socket.getsockopt(zmq.FD))
+        loop.add_reader(descriptor, self._pump)
+        try:
+            now_s = since_s
+            while min(now_s - since_s, self._stream.silence_s(now_s)) < self._silence_max_s:
+                self._stream.tick(now_s)
+                self._pump()
+                await asyncio.sleep(TICK_S)
+                now_s = monotonic_s()
+        finally:
+            loop.remove_reader(descriptor)
+            self._socket = None
+            socket.close()
+
+    def _connect(self) -> "zmq.Socket[bytes]":
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
         socket = context.socket(zmq.DEALER)
         socket.setsockopt(zmq.IDENTITY, self._collector.encode())
@@ -67,19 +99,7 @@ class HandoffSender:
         socket.setsockopt(zmq.RECONNECT_IVL, 50)
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
         socket.connect(self._address)
-        self._socket = socket
-        loop = asyncio.get_running_loop()
-        descriptor = int(socket.getsockopt(zmq.FD))
-        loop.add_reader(descriptor, self._pump)
-        try:
-            while True:
-                self._stream.tick(monotonic_s())
-                self._pump()
-                await asyncio.sleep(TICK_S)
-        finally:
-            loop.remove_reader(descriptor)
-            self._socket = None
-            socket.close()
+        return socket
 
     async def drain(self, timeout_s: float) -> None:
         """Return when everything is acknowledged or the time is over; needs `run` running."""

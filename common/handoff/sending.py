@@ -85,9 +85,9 @@ class Sending:
         self._counts_at_s = -1e9
         self._begin_after(0)
 
-    def reachable(self, now_s: float) -> bool:
-        """Return True while the normalizer answered within the last seconds."""
-        return now_s - self._heard_at_s < IDLE_S
+    def silence_s(self, now_s: float) -> float:
+        """Return the seconds since the normalizer last said anything."""
+        return now_s - self._heard_at_s
 
     def tick(self, now_s: float) -> None:
         """Notice silence, which is answered by a hello. No timer ever sends a scan again."""
@@ -228,5 +228,5 @@ class Sending:
         self._sent = sequence
         self._under_way.clear()
         self._under_way_bytes = 0
-        self._proves_from = self._greeting + 1
         # Answers to earlier hellos speak of scans that are already being sent again.
+        self._proves_from = self._greeting + 1

@@ -26,7 +26,7 @@ TEXT_BYTES_MAX = 2_000_000
 Rule = Callable[[Path], list[str]]
 
 SKIPS_ALLOWED: dict[str, str] = {
-    "tests/conftest.py": "mosquitto comes with no Python package; .ci/run installs and requires it",
+    "tests/conftest.py": "tools that no Python package brings; .ci/run installs and requires them",
 }
 """Test file → why a test in it may be skipped on some machines."""
 

@@ -22,6 +22,7 @@ from common.handoff import (
     HandoffSender,
     handoff_address,
 )
+from common.handoff.sender import SILENCE_MAX_S
 from common.outbox import Outbox
 from common.records import Column, Plan, Position, Scan, ValueType, decode_scan
 
@@ -97,8 +98,11 @@ class Far:
 class Near:
     """The collector's side: crash it, and only the outbox's file remains."""
 
-    def __init__(self, run_dir: Path, outbox: str = "outbox") -> None:
+    def __init__(
+        self, run_dir: Path, outbox: str = "outbox", silence_max_s: float = SILENCE_MAX_S
+    ) -> None:
         self.run_dir = run_dir
+        self.silence_max_s = silence_max_s
         self.folder = run_dir / outbox
         self.put_count = 0
         self.start()
@@ -110,6 +114,7 @@ class Near:
             collector="modbus",
             outbox=self.outbox,
             plans=[PLAN, OTHER],
+            silence_max_s=self.silence_max_s,
         )
         self.task = asyncio.get_running_loop().create_task(self.sender.run())
 
@@ -277,28 +282,34 @@ async def test_a_group_whose_scans_are_all_too_large_is_counted(tmp_path: Path) 
 
 
 async def test_two_collectors_of_one_name_never_mix_their_streams(tmp_path: Path) -> None:
-    """Which needs a broken lock: the second began an outbox of its own, and goes on alone."""
-    one, far = Near(tmp_path), Far(tmp_path)
+    """Which needs a broken lock: the second began an outbox of its own, and goes on alone.
+
+    ZeroMQ leaves the first one's connection open and unheard, so it connects anew and takes the
+    name back, then the second does, and so on. Seen to bite: without the end of epochs, scans of
+    the first come between those of the second; without connecting anew, it is never told why.
+    """
+    one, far = Near(tmp_path, silence_max_s=0.5), Far(tmp_path)
     one.put(50)
     await wait_for_all(one, far)
-    two = Near(tmp_path, outbox="another")
+    two = Near(tmp_path, outbox="another", silence_max_s=0.5)
     two.put_count = 1_000
     two.put(50)
     for _ in range(50):
         await far.step()
     one.put(50)
     await wait_for_all(two, far)
-    for _ in range(500):
+    for _ in range(2_000):
         two.put(1)
         await far.step()
         await asyncio.sleep(0.002)
-        if one.sender.trouble and "refuses" in one.sender.trouble:
+        if "has taken" in (one.sender.trouble or ""):
             break
+    why = one.sender.trouble or ""
     await one.crash()
     await wait_for_all(two, far)
 
     assert far.committed[:50] == list(range(50))
     assert far.committed[50:] == list(range(1_000, two.put_count)), "no scan of the first in it"
-    assert one.outbox.epoch != two.outbox.epoch
+    assert "stop one of the two" in why
     await two.crash()
     far.crash()

@@ -4,7 +4,6 @@ Method: the real receiver. Against it a collector process with a ring full of sc
 ZeroMQ sockets that flood, babble, and send what is too large.
 """
 
-import asyncio
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -71,10 +70,11 @@ def test_a_hundred_thousand_scans_wait_for_a_normalizer_that_was_away(tmp_path: 
                     positions[each.collector] = Position(each.epoch, each.sequence)
                 plans |= receiver.arrived_plans.keys()
                 receiver.acknowledge()
-            if share == BACKLOG:
-                receiver.receive(wait_s=0.1, gather_s=0.1, bytes_max=1 << 20)
-            else:
+            if share < BACKLOG:
                 receiver.receive(wait_s=1, gather_s=0.005, bytes_max=1 << 20)  # And dies.
+                continue
+            while child.poll() is None:
+                receiver.receive(wait_s=0.05, gather_s=0, bytes_max=1)
     said = child.stdout.read()
     child.wait(timeout=30)
     child.stdout.close()
@@ -140,14 +140,19 @@ def test_a_flood_of_small_messages_does_not_keep_the_normalizer_from_its_work(
 
 
 async def test_a_message_too_large_costs_nobody_else_anything(tmp_path: Path) -> None:
+    """Its connection is cut while it comes; it is never in memory as a whole.
+
+    Seen to bite: without the limit it is taken, and thrown away only then.
+    """
     near, far = Near(tmp_path), Far(tmp_path)
     near.put(10)
     await wait_for_all(near, far)
     with stranger(handoff_address(tmp_path), "large") as socket:
-        for _ in range(3):
-            socket.send_multipart([b"P", bytes(MESSAGE_BYTES_MAX + 1)])
-            for _ in range(20):
-                await far.step()
+        cut = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        socket.send_multipart([b"P", bytes(MESSAGE_BYTES_MAX + 1)])
+        assert cut.poll(10_000), "cut off"
+        socket.disable_monitor()
+        cut.close()
         near.put(10)
         await wait_for_all(near, far)
 
@@ -156,21 +161,14 @@ async def test_a_message_too_large_costs_nobody_else_anything(tmp_path: Path) ->
     far.crash()
 
 
-async def test_a_collector_without_a_name_or_with_a_strange_one_is_not_heard(
-    tmp_path: Path,
-) -> None:
-    near, far = Near(tmp_path), Far(tmp_path)
-    hello = HELLO.pack(*Hello(VERSION, 5, 1, 0, 1, 1))
-    near.put(1)
-    await wait_for_all(near, far)
-    for name in ("../../etc", "ä", "a b", "x" * 200):
-        with stranger(handoff_address(tmp_path), name) as socket:
-            socket.send_multipart([b"H", hello])
-            for _ in range(20):
-                await far.step()
-                await asyncio.sleep(0.001)
-            assert not socket.poll(0)
-
-    assert far.positions.keys() == {"modbus"}
-    await near.crash()
-    far.crash()
+@pytest.mark.parametrize("name", ["../../etc", "ä", "a b", "x" * 200])
+def test_a_name_that_is_none_of_a_collector_is_refused(tmp_path: Path, name: str) -> None:
+    address = handoff_address(tmp_path)
+    with (
+        HandoffReceiver(address=address, committed={}, plans=[]) as receiver,
+        stranger(address, name) as socket,
+    ):
+        socket.send_multipart([b"H", HELLO.pack(*Hello(VERSION, 5, 1, 0, 1, 1))])
+        receiver.receive(wait_s=10, gather_s=0, bytes_max=1)
+        assert socket.poll(10_000)
+        assert socket.recv_multipart()[0] == b"R"

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from common.handoff.receiving import PLANS_WAITING_BYTES_MAX, Counts, Delivery, Receiving
+from common.handoff.sending import IDLE_S
 from common.handoff.wire import (
     ANSWER,
     COLLECTORS_MAX,
@@ -49,6 +50,21 @@ def exchange(world: World, rounds: int = 8) -> None:
     """Let both sides speak and listen while no time passes at all."""
     for _ in range(rounds):
         world.one_round(0)
+
+
+def test_what_is_heard_and_not_committed_stays_with_the_collector(world: World) -> None:
+    """Seen to bite: acknowledged when heard, it is lost with the normalizer that heard it."""
+    world.put("a", 1, 30)
+    exchange(world)
+    world.put("a", 1, 30)
+    world.far_hears()
+    world.time_passes(0.35)
+    world.near_hears()
+    assert world.outbox.depth == 1
+    world.far_crashes()
+    settle(world)
+
+    assert [put.number for put in world.durable.committed] == [0, 1]
 
 
 # What is sent again, and what never is
@@ -292,7 +308,7 @@ def test_a_full_queue_costs_one_answer_and_no_repeats(world: World) -> None:
     for _ in range(50):
         world.put("a", 1, 30)
         world.time_passes(0.35)
-        assert world.sending.reachable(world.now_s), "it is full, not away"
+        assert world.sending.silence_s(world.now_s) < IDLE_S, "it is full, not away"
         assert scans_under_way(world) == [], "nothing is sent while held"
         world.far_hears()
         world.near_hears()

@@ -5,15 +5,16 @@ identity, and it subscribes to the broker and keeps everything that arrives.
 """
 
 import os
+import re
 import shutil
 import signal
-import ssl
 import sys
 import tempfile
 import threading
 import time
 import weakref
 import xmlrpc.client
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -28,14 +29,17 @@ from supervisor.xmlrpc import SupervisorTransport
 from common.errors import QueueUnusable
 from common.health import read_health
 from common.queue import QueueReader
+from common.queue.ledger import group_key
 from common.records import GapRecord
 from demo.broker import EmbeddedBroker, MosquittoBroker
 from demo.children import Child, free_port
 from demo.configuration import GATEWAY_ID, SITE, Ports, write_configuration
 from demo.pki import Pki, make_pki
+from demo.tls import consumer_context
 
 MACHINES = {"meter": "modbus", "press": "s7", "robot": "opcua"}
-PROGRAMS = ("collector-modbus", "collector-s7", "collector-opcua", "normalizer", "uplink-uns")
+COLLECTORS = ("collector-modbus", "collector-s7", "collector-opcua")
+PROGRAMS = (*COLLECTORS, "normalizer", "uplink-uns")
 
 
 def wait_until(
@@ -56,6 +60,8 @@ class Audit:
     committed: dict[str, tuple[str, Any]] = field(default_factory=dict)
     """identity → (topic, value)"""
     gaps: dict[str, Any] = field(default_factory=dict)
+    entered: Counter[str] = field(default_factory=Counter)
+    """device/group → samples committed"""
     last_sequence: int = 0
     caught_up: bool = False
     """True when, at the last look, nothing was committed that is not in here."""
@@ -148,14 +154,11 @@ class GatewaySite:
         self.wan.start()
 
     def _subscribe(self, stack: ExitStack) -> None:
-        context = ssl.create_default_context(cafile=self.pki.ca_file)
-        context.minimum_version = ssl.TLSVersion.TLSv1_3
-        context.load_cert_chain(self.pki.client.cert_file, self.pki.client.key_file)
         self._subscribed = threading.Event()
         client = mqtt.Client(
             mqtt.CallbackAPIVersion.VERSION2, client_id="auditor", protocol=mqtt.MQTTv5
         )
-        client.tls_set_context(context)
+        client.tls_set_context(consumer_context(self.pki.ca_file, self.pki.client))
         client.reconnect_delay_set(1, 1)
         client.on_connect = lambda *_: client.subscribe(f"{SITE}/#", qos=1)
         client.on_subscribe = lambda *_: self._subscribed.set()
@@ -192,15 +195,19 @@ class GatewaySite:
     def _take(self, reader: QueueReader) -> None:
         self.audit.caught_up = reader.last_sequence() == self.audit.last_sequence
         for record in reader.read(after=self.audit.last_sequence):
-            assert record.sequence == self.audit.last_sequence + 1, "the auditor keeps up"
+            shared = isinstance(record, GapRecord) and record.number > 0
+            expected = self.audit.last_sequence + (0 if shared else 1)
+            assert record.sequence == expected, "the auditor keeps up"
             stem = f"{GATEWAY_ID}:{reader.epoch}:{record.sequence}"
             if isinstance(record, GapRecord):
-                self.audit.gaps[f"{stem}:gap"] = record.gap
+                self.audit.gaps[f"{stem}:gap{record.number or ''}"] = record.gap
             else:
                 indexes = record.indexes or range(len(record.plan.columns))
                 for index, value in zip(indexes, record.values, strict=True):
                     topic = record.plan.columns[index].topic
                     self.audit.committed[f"{stem}:{index}"] = (topic, value)
+                group = group_key(record.plan.device, record.plan.group)
+                self.audit.entered[group] += len(record.values)
             self.audit.last_sequence = record.sequence
 
     def supervisor(self, method: str, *arguments: object) -> Any:
@@ -216,17 +223,32 @@ class GatewaySite:
         found = read_health(self.run_dir).get(process)
         return found.detail if found else {}
 
+    def read_every(self, period_ms: int) -> None:
+        """Have every group read at this rate instead of the demo's; before the gateway starts."""
+        plant = self.config_dir / "ot" / "plant.toml"
+        text = re.sub(r"period_ms = \d+", f"period_ms = {period_ms}", plant.read_text())
+        plant.write_text(text)
+
     def start_gateway(self) -> None:
         self.gateway.start()
         wait_until(
             lambda: self.topics_alive() == 3, 30, lambda: f"values of three devices\n{self.tail()}"
         )
 
-    def topics_alive(self) -> int:
-        """How many of the three machines have had a value arrive."""
+    def topics_alive(self, *, after: int = 0) -> int:
+        """How many of the three machines have had a value arrive that was committed after then."""
         return len(
-            {topic.split("/")[4] for _, topic, _ in self.audit.arrived if "_edge" not in topic}
+            {
+                topic.split("/")[4]
+                for identity, topic, _ in self.audit.arrived
+                if "_edge" not in topic and int(identity.split(":")[2]) > after
+            }
         )
+
+    def missing(self) -> set[str]:
+        """Return the identities that were committed and have not arrived."""
+        arrived = {identity for identity, _, _ in self.audit.arrived}
+        return (self.audit.committed.keys() | self.audit.gaps.keys()) - arrived
 
     def tail(self) -> str:
         return self.gateway.tail()

@@ -216,6 +216,8 @@ def test_looking_beside_a_writer_that_drops_and_merges_is_always_consistent(
     Seen to bite: accounts and blocks of instants 50 ms apart compared with each other.
     """
     queue = QueueWriter.create(tmp_path / "queue", Bounds(capacity_bytes=2 * 1024**2))
+    while not queue.ledger().total.lost:
+        queue.append([noise(queue) for _ in range(50)], plans=[NOISE.plan])
     verbs = ("verify", "stat", "peek", "export", "verify")
     told = []
     for verb in verbs:

@@ -185,7 +185,10 @@ def _read_packet(connection: ssl.SSLSocket) -> tuple[int, bytes] | None:
         return None
     length, shift = 0, 0
     while True:
-        digit = connection.recv(1)[0]
+        part = connection.recv(1)
+        if not part:
+            return None
+        digit = part[0]
         length |= (digit & 0x7F) << shift
         shift += 7
         if not digit & 0x80:

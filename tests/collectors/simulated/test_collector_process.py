@@ -20,7 +20,7 @@ import pytest
 import collectors
 from collectors.runner import DeviceState, collect
 from common.clock import monotonic_s
-from common.handoff import HandoffReceiver, HandoffSender, handoff_address
+from common.handoff import Delivery, HandoffReceiver, HandoffSender, handoff_address
 from common.outbox import Outbox
 from common.records import Plan, Quality, Scan, decode_scan
 
@@ -93,7 +93,7 @@ def normalizer(tmp_path: Path) -> Iterator[Callable[[], list[Scan]]]:
     def take() -> list[Scan]:
         deliveries = receiver.receive(wait_s=0.1, gather_s=0.02, bytes_max=1 << 20)
         receiver.acknowledge()
-        return [decode_scan(delivery.payload) for delivery in deliveries]
+        return [decode_scan(each.payload) for each in deliveries if isinstance(each, Delivery)]
 
     with receiver:
         yield take
