@@ -72,6 +72,11 @@ class Accounts:
             _, device, group = key.split("/")
             before, lost = self._before(key, (device, group), counts.epoch, at_ns)
             gaps += lost
+            if before is None and not lost and counts.epoch < self._queue_epoch:
+                # As for a scan: what it counted before went to another queue.
+                gaps.append(Gap(device, group, QUEUE_NEW, at_ns, at_ns, 0, 0))
+                before = Tally(counts.epoch, each.scans, each.samples, at_ns)
+                self._tallies[key] = self.changed[key] = before
             before = before or Tally(counts.epoch, 0, 0, at_ns)
             scans, samples = each.scans - before.scans, each.samples - before.samples
             if scans > 0:

@@ -45,6 +45,7 @@ class NormalizerService:
         self._receiver = receiver
         self._targets = targets
         self._plans: dict[bytes, Plan] = {}
+        self._planless: set[bytes] = set()
         self._groups: dict[tuple[str, str], GroupNormalizer] = {}
         self._accounts = Accounts(queue.tallies(), queue.epoch)
         self._maintenance = Maintenance(queue)
@@ -102,7 +103,9 @@ class NormalizerService:
         plan = self._plan(delivery.plan)
         if plan is None:
             # Not entered into the accounts: the group's next scan shows it as missing.
-            log.error("scan without a plan", collector=delivery.collector)
+            if delivery.plan not in self._planless:
+                self._planless.add(delivery.plan)  # One line for all of a ring.
+                log.error("scans without a plan", collector=delivery.collector)
             return []
         part: Part | None = None
         try:

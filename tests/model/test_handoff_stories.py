@@ -36,9 +36,11 @@ from tests.model.handoff_world import (
 @pytest.fixture
 def world() -> Iterator[World]:
     world = World()
-    yield world
-    world.heal()
-    world.remove()
+    try:
+        yield world
+        world.heal()
+    finally:
+        world.remove()
 
 
 def settle(world: World, rounds: int = 8) -> None:

@@ -138,6 +138,17 @@ def test_a_group_of_which_nothing_ever_arrived_is_booked_by_its_name() -> None:
     assert Accounts({}).enter_counts(counts(4, 40, named=False), 900) == []
 
 
+def test_counts_from_before_a_queue_was_begun_anew_claim_nothing_that_is_not_known() -> None:
+    """Seen to bite: everything that the collector ever read was booked as lost."""
+    accounts = Accounts({}, queue_epoch=100)
+
+    (gap,) = accounts.enter_counts(counts(1_000, 10_000, named=True, epoch=50), 900)
+
+    assert (gap.cause, gap.scans, gap.samples) == ("queue-new", 0, 0)
+    (later,) = accounts.enter_counts(counts(1_002, 10_020, named=True, epoch=50), 950)
+    assert (later.cause, later.samples) == ("outbox-full", 20), "from here on it knows"
+
+
 def test_counts_of_a_new_epoch_end_the_one_before() -> None:
     accounts = Accounts({})
     accounts.enter(delivery(9, 90), PLAN, 100, 10)
