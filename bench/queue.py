@@ -12,7 +12,6 @@ The walk is made outside of the clocks. `TMPDIR` says which disk.
 
 import os
 import platform
-import resource
 import subprocess
 import sys
 import tempfile
@@ -88,8 +87,7 @@ def fill(path: Path, samples: int) -> None:
         f"{held.bytes / 1e6:,.0f} MB; file {(path / 'data.mdb').stat().st_size / 1e6:,.0f} MB); "
         f"after {monotonic_s() - from_s:.0f} s more, {cpu_s() - from_cpu_s:.0f} of CPU"
     )
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1_000
-    print(f"  the writer's memory at its peak: {peak_mb:.0f} MB, pages of the queue included")
+    print(f"  the writer's memory: {memory()}")
     queue.close()
 
 
@@ -118,14 +116,14 @@ def percentiles_ms(seconds: list[float]) -> tuple[float, float]:
 
 def look(role: str, path: Path) -> None:
     """Open the queue in this fresh process as writer or reader, and print what it cost."""
-    before_mb = memory_mb()
+    before = memory()
     from_s = monotonic_s()
     queue = QueueWriter.create(path) if role == "writer" else QueueReader.open(path)
-    opened_s, opened_mb = monotonic_s() - from_s, memory_mb()
+    opened_s, opened = monotonic_s() - from_s, memory()
     last = queue.last_sequence()
     from_s = monotonic_s()
     read = len(queue.read(after=last // 2, records_max=RECORDS_READ))
-    read_s, read_mb = monotonic_s() - from_s, memory_mb()
+    read_s, after = monotonic_s() - from_s, memory()
     from_s = monotonic_s()
     ledger = queue.ledger()
     ledger_s, from_s = monotonic_s() - from_s, monotonic_s()
@@ -135,15 +133,17 @@ def look(role: str, path: Path) -> None:
     print(
         f"  a fresh {role}: open {opened_s * 1e3:.1f} ms; {read:,} records from the middle "
         f"{read_s * 1e3:.1f} ms; ledger() {ledger_s * 1e3:.2f} ms; summary() "
-        f"{summary_s * 1e3:.2f} ms; memory {before_mb:.0f} MB before, {opened_mb:.0f} MB opened, "
-        f"{read_mb:.0f} MB after reading; {ledger.total.queued:,} samples queued"
+        f"{summary_s * 1e3:.2f} ms; {ledger.total.queued:,} samples queued"
     )
+    print(f"    memory: {before} before; {opened} opened; {after} after reading")
 
 
-def memory_mb() -> float:
-    """Return this process's resident memory, mapped pages of the queue included."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1_000_000
+def memory() -> str:
+    """Return this process's resident memory: its own, and the pages of files that it maps."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    found = {line.partition(":")[0]: line.split()[1] for line in lines if line.startswith("Rss")}
+    own_mb, mapped_mb = (int(found[name]) / 1_000 for name in ("RssAnon", "RssFile"))
+    return f"{own_mb:.0f} MB + {mapped_mb:.0f} MB of mapped files"
 
 
 def forget_file(path: Path) -> None:

@@ -61,8 +61,8 @@ def strace() -> None:
         ) from error
 
 
-@pytest.fixture(scope="session")
-def faketime() -> Callable[[Path], Mapping[str, str]]:
+@pytest.fixture
+def faketime() -> Iterator[Callable[[Path], Mapping[str, str]]]:
     """Return what makes the environment of processes whose clock is set by a file.
 
     The monotonic clock goes on as it is, as on a machine whose clock is set; so do the times of
@@ -81,7 +81,15 @@ def faketime() -> Callable[[Path], Mapping[str, str]]:
             "NO_FAKE_STAT": "1",
         }
 
-    return environment
+    yield environment
+    _remove_left_by_faketime()
+
+
+def _remove_left_by_faketime() -> None:
+    """Remove the shared memory of processes that are gone; libfaketime leaves it behind."""
+    for path in Path("/dev/shm").glob("*faketime_s*_*"):  # noqa: S108 - where the kernel keeps it
+        if not Path("/proc", path.name.rpartition("_")[2]).exists():
+            path.unlink(missing_ok=True)
 
 
 @pytest.fixture

@@ -6,8 +6,12 @@ stopped at random moments throughout, also while the backlog drains and more is 
 the end every sample that was read has arrived or is named in a gap, each stretch of time for itself
 (conservation.py).
 
-The queue must be larger than what a target claims (16,384 scans): when nothing else is left, that
+The queue must be larger than what a target claims (8,192 scans): when nothing else is left, that
 is given up as well, and a gap may then name what is just arriving.
+
+Seen to bite: a gap that is not stored; one that is not booked; gaps that are joined and not added
+up; a claim of nothing; the cursor moved at publish; a loss before the queue that is not counted;
+scans acknowledged before the commit (in two runs of three).
 """
 
 from pathlib import Path
@@ -65,10 +69,11 @@ async def test_what_a_full_queue_gives_up_is_named_to_the_sample(
         assert_each_arrived_or_is_named(side, fed)
         assert set(side.missing_by_cause) <= causes
         named = side.missing_by_cause.total()
+        assert named > 1_000, "it was full"
         if patient:
             counts = {sample for sample in fed if sample[0] == "Count"}
             assert counts <= set(side.samples.values()), "tags to keep are kept"
-            assert named > lost_during > 1_000, "it was full, and still while the backlog drained"
+            assert named > lost_during, "more was given up while the backlog drained"
         total = ledger_at_rest(gateway.data_dir).total
         assert total.collected == len(fed)
         assert total.delivered == len(side.samples)

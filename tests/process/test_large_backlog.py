@@ -1,7 +1,10 @@
 """Goal: a backlog of 100,000 scans drains whole, in order and once.
 
 Method: a real normalizer commits them, handed over by the real handoff, while the WAN is away;
-then it comes back. bench/ has the rates.
+then it comes back.
+
+Seen to bite: the cursor moved at publish; the cursor moved further than was delivered; delivered
+blocks not booked in the ledger.
 """
 
 from pathlib import Path
