@@ -75,7 +75,7 @@ class Compaction:
         """Return the next run worth merging, and up to where this tier is then done."""
         run: list[Held] = []
         samples = size_bytes = body_bytes = 0
-        most_bytes = REGION_SHARE * self._store.bounds.capacity_bytes
+        most_bytes = REGION_SHARE * self._store.capacity_bytes
         for held in self._store.held_from(after + 1):
             if held.last <= after:
                 continue

@@ -122,7 +122,7 @@ class Room:
         positions = sorted(self._store.cursors())
         everybody = positions[0] if positions else 0
         after = max(after, everybody)  # What everybody has is not lost, only in the way.
-        most_bytes = REGION_SHARE * self._store.bounds.capacity_bytes
+        most_bytes = REGION_SHARE * self._store.capacity_bytes
         region: list[Held] = []
         samples = size_bytes = body_bytes = 0
         for held in self._store.held_from(after):

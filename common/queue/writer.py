@@ -37,6 +37,7 @@ REMOVE_STEPS = (REMOVE_BLOCKS_MAX, 16, 1)
 MAP_FULL_TRIES = 8
 KEEP_BLOCKS = 64
 """The newest blocks stay even when delivered, for `tailrace tap` and for the curious."""
+COMPACTION_FREE_BYTES = 16 * 1024**2
 READ_AGAIN_SHARE = 0.95
 """A full queue that stops reading goes on once it has fallen to this share."""
 
@@ -192,6 +193,8 @@ class QueueWriter(QueueStore):
             return True
         if self.room.wanted and (self._trimmed(self.delivered, 0) or self._give_up()):
             return True
+        if free_bytes(self._path) < COMPACTION_FREE_BYTES:
+            return False  # It copies before it frees; on a full disk that would end the process.
         return self.compaction.step(self._newest_to_compact())
 
     def trim(self, up_to: int) -> bool:
