@@ -1,6 +1,6 @@
 """What an operator wrote of one device → plans and addresses. The part that all protocols share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -10,7 +10,7 @@ from common.config import PLANT_FILE, Document, build
 from common.errors import Finding
 from common.plant import Device, Group, Tag
 from common.records import Column, Plan, ValueType
-from common.tagtable import TagRow
+from common.tagtable import TAGS_MAX, TagRow
 
 A = TypeVar("A")
 C = TypeVar("C", bound=msgspec.Struct)
@@ -31,6 +31,14 @@ class Resolved(Generic[A]):
 
 
 @dataclass(frozen=True, slots=True)
+class ResolvedArray(Generic[A]):
+    """One row that names an array: each element becomes a tag of its own, `name/index`."""
+
+    elements: tuple[tuple[str, Resolved[A]], ...]
+    """(index as it is written behind the name, element); scale, unit and the rest are the row's."""
+
+
+@dataclass(frozen=True, slots=True)
 class CompiledGroup(Generic[A]):
     """A plan, and the address of each of its columns."""
 
@@ -48,7 +56,9 @@ def compile_config(config: type[C], device: Device, findings: list[Finding]) -> 
 
 
 def compile_groups(
-    device: Device, resolve: Callable[[TagRow], Resolved[A]], findings: list[Finding]
+    device: Device,
+    resolve: Callable[[TagRow], Resolved[A] | ResolvedArray[A]],
+    findings: list[Finding],
 ) -> tuple[CompiledGroup[A], ...] | None:
     """Return every group with its addresses resolved, or None after a finding for each bad tag.
 
@@ -56,13 +66,14 @@ def compile_groups(
     """
     before = len(findings)
     groups = tuple(_compile_group(device, group, resolve, findings) for group in device.groups)
+    _check_elements(device, groups, findings)
     return groups if len(findings) == before else None
 
 
 def _compile_group(
     device: Device,
     group: Group,
-    resolve: Callable[[TagRow], Resolved[A]],
+    resolve: Callable[[TagRow], Resolved[A] | ResolvedArray[A]],
     findings: list[Finding],
 ) -> CompiledGroup[A]:
     columns: list[Column] = []
@@ -70,10 +81,15 @@ def _compile_group(
     for tag in group.tags:
         try:
             resolved = resolve(tag.row)
-            columns.append(_column(tag, resolved))
-            addresses.append(resolved.address)
+            for level, element in _elements(resolved):
+                columns.append(_column(tag, level, element))
+                addresses.append(element.address)
         except ValueError as error:
             findings.append(Finding(tag.place, tag.where, str(error)))
+    if len(columns) > TAGS_MAX:
+        where = f"devices.{device.name}.groups.{group.name}"
+        text = f"a group has at most {TAGS_MAX} tags, found {len(columns)} with every array element"
+        findings.append(Finding(PLANT_FILE, where, text))
     plan = Plan(
         protocol=device.protocol,
         device=device.name,
@@ -85,7 +101,29 @@ def _compile_group(
     return CompiledGroup(plan, tuple(addresses))
 
 
-def _column(tag: Tag, resolved: Resolved[A]) -> Column:
+def _elements(
+    resolved: Resolved[A] | ResolvedArray[A],
+) -> Iterable[tuple[str, Resolved[A]]]:
+    """Yield what stands behind the tag's name, and the address, of each column of a tag."""
+    if isinstance(resolved, Resolved):
+        return [("", resolved)]
+    return [(f"/{index}", element) for index, element in resolved.elements]
+
+
+def _check_elements(
+    device: Device, groups: tuple[CompiledGroup[A], ...], findings: list[Finding]
+) -> None:
+    """An element of an array may not take the topic of a tag that is written out."""
+    taken: set[str] = set()
+    for column in (column for group in groups for column in group.plan.columns):
+        topic = column.topic.casefold()
+        if topic in taken:
+            text = f"an array's element and another tag have the topic {column.topic}; rename one"
+            findings.append(Finding(PLANT_FILE, f"devices.{device.name}", text))
+        taken.add(topic)
+
+
+def _column(tag: Tag, level: str, resolved: Resolved[A]) -> Column:
     row = tag.row
     calculated = row.scale != 1.0 or row.offset != 0.0
     if (calculated or row.deadband) and resolved.value_type not in _NUMBERS:
@@ -94,8 +132,8 @@ def _column(tag: Tag, resolved: Resolved[A]) -> Column:
             f"{resolved.value_type}; leave them empty"
         )
     return Column(
-        name=row.name,
-        topic=tag.topic,
+        name=row.name + level,
+        topic=tag.topic + level,
         address=resolved.canonical,
         source_type=resolved.source_type,
         value_type=ValueType.FLOAT64 if calculated else resolved.value_type,

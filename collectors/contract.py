@@ -7,6 +7,8 @@ from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+from collectors.deviceclock import DeviceClock
+from collectors.traffic import Traffic
 from common.errors import Finding
 from common.plant import Device
 from common.records import Plan, Scan
@@ -35,6 +37,16 @@ class Collector(Protocol):
     @property
     def overruns(self) -> int:
         """Periods not held since the process started; each was skipped, never queued up."""
+        ...
+
+    @property
+    def traffic(self) -> Traffic:
+        """What the device was asked since the process started; the same object at every call."""
+        ...
+
+    @property
+    def clock(self) -> DeviceClock:
+        """What is known of the device's clock; stays empty where the protocol cannot ask."""
         ...
 
     def connect(self) -> AbstractAsyncContextManager[Session]:

@@ -1,8 +1,10 @@
 """The closed table of protocols. A process imports only the protocol that it runs."""
 
 from importlib import import_module
+from types import ModuleType
 
 from collectors.contract import Build, Compile
+from collectors.inspection import Inspect
 from common.config import PLANT_FILE
 from common.errors import ConfigError, Finding
 
@@ -23,9 +25,19 @@ def compiler_of(protocol: str) -> Compile:
 
 def builder_of(protocol: str) -> Build:
     """Return the protocol's `build_collector`. Raises ConfigError when its library is missing."""
+    build_collector: Build = _with_library(protocol, "device").build_collector
+    return build_collector
+
+
+def inspect_of(protocol: str) -> Inspect:
+    """Return the protocol's `inspect`. Raises ConfigError when its library is missing."""
+    inspect: Inspect = _with_library(protocol, "inspector").inspect
+    return inspect
+
+
+def _with_library(protocol: str, module: str) -> ModuleType:
     try:
-        build_collector: Build = import_module(f"{PROTOCOLS[protocol]}.device").build_collector
+        return import_module(f"{PROTOCOLS[protocol]}.{module}")
     except ModuleNotFoundError as error:
         text = f"needs the package {error.name!r}; install it: pip install 'tailrace[{protocol}]'"
         raise ConfigError([Finding(PLANT_FILE, f"protocol {protocol}", text)]) from error
-    return build_collector

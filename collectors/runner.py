@@ -63,6 +63,8 @@ class DeviceState:
             "samples": self.samples,
             "overruns": self.collector.overruns,
             "error": self.error,
+            **self.collector.traffic.detail(),
+            **self.collector.clock.detail(),
             "groups": {plan.group: plan.period_ms for plan in self.collector.plans},
         }
 

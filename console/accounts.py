@@ -23,6 +23,13 @@ class DeviceAccount(msgspec.Struct):
     samples: int = 0
     overruns: int = 0
     error: str | None = None
+    requests: int = 0
+    bytes_sent: int = 0
+    bytes_received: int = 0
+    reply_p50_s: float | None = None
+    reply_p95_s: float | None = None
+    clock_offset_s: float | None = None
+    clock_doubtful: bool = False
 
 
 class OutboxAccount(msgspec.Struct):

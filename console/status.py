@@ -9,7 +9,7 @@ import socket
 import time
 import xmlrpc.client
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from supervisor.xmlrpc import SupervisorTransport
@@ -18,6 +18,7 @@ from common.clock import monotonic_s, now_ns
 from common.health import INTERVAL_S, STALE_S, Health, read_health
 from console.accounts import (
     CollectorAccount,
+    DeviceAccount,
     LedgerAccount,
     NormalizerAccount,
     UplinkAccount,
@@ -67,6 +68,18 @@ class DeviceStatus(msgspec.Struct, kw_only=True):
     """Measured between two readings about a second apart; None when there was only one."""
     samples_per_s: float | None
     overruns: int
+    """Periods not held since its collector started; for subscriptions, overflows at the server."""
+    requests_per_s: float | None
+    """Asked of the device, with both rates below: the load that the gateway is on it."""
+    sent_bytes_per_s: float | None
+    received_bytes_per_s: float | None
+    reply_p50_s: float | None
+    """Of the last 256 replies; None where the device was not asked yet."""
+    reply_p95_s: float | None
+    clock_offset_s: float | None
+    """Device's clock minus the gateway's; None where the protocol cannot tell."""
+    clock_doubtful: bool
+    """One of the two clocks jumped a moment ago; source times are Uncertain."""
     error: str | None
 
 
@@ -135,7 +148,7 @@ def look(run_dir: Path) -> Status:
             process_status(name, (programs or {}).get(name), second.get(name), speaks=name in fresh)
             for name in names
         ],
-        devices=_devices(first, fresh, at_ns),
+        devices=devices_of(first, fresh, at_ns),
         queue=_queue(fresh.get("normalizer")),
         uplinks=_uplinks(fresh, at_ns),
     )
@@ -227,7 +240,10 @@ def _age_s(at_ns: int, then_ns: int | None) -> float | None:
     return None if then_ns is None else max(0.0, (at_ns - then_ns) / 1e9)
 
 
-def _devices(first: dict[str, Health], fresh: dict[str, Health], at_ns: int) -> list[DeviceStatus]:
+def devices_of(
+    first: dict[str, Health], fresh: dict[str, Health], at_ns: int
+) -> list[DeviceStatus]:
+    """Return every device of the fresh accounts; their rates from the `first` ones before."""
     found = []
     for process, health in fresh.items():
         before = first.get(process)
@@ -236,21 +252,48 @@ def _devices(first: dict[str, Health], fresh: dict[str, Health], at_ns: int) -> 
         elapsed_s = (health.at_ns - before.at_ns) / 1e9 if before else 0.0
         for name, now in account(health, CollectorAccount).devices.items():
             then = earlier.get(name) if elapsed_s > 0 else None
-            found.append(
-                DeviceStatus(
-                    name=name,
-                    process=process,
-                    state=now.state,
-                    since_s=_age_s(at_ns, now.since_ns),
-                    last_scan_age_s=_age_s(at_ns, now.last_scan_at_ns),
-                    scans=now.scans,
-                    scans_per_s=(now.scans - then.scans) / elapsed_s if then else None,
-                    samples_per_s=(now.samples - then.samples) / elapsed_s if then else None,
-                    overruns=now.overruns,
-                    error=now.error,
-                )
-            )
+            found.append(_device(name, process, now, at_ns, _rates(then, now, elapsed_s)))
     return found
+
+
+class _Rates(NamedTuple):
+    """Of one device, per second between two readings; None when there was only one."""
+
+    scans: float | None = None
+    samples: float | None = None
+    requests: float | None = None
+    bytes_sent: float | None = None
+    bytes_received: float | None = None
+
+
+def _rates(then: DeviceAccount | None, now: DeviceAccount, elapsed_s: float) -> _Rates:
+    if then is None:
+        return _Rates()
+    return _Rates(
+        *((getattr(now, name) - getattr(then, name)) / elapsed_s for name in _Rates._fields)
+    )
+
+
+def _device(name: str, process: str, now: DeviceAccount, at_ns: int, rates: _Rates) -> DeviceStatus:
+    return DeviceStatus(
+        name=name,
+        process=process,
+        state=now.state,
+        since_s=_age_s(at_ns, now.since_ns),
+        last_scan_age_s=_age_s(at_ns, now.last_scan_at_ns),
+        scans=now.scans,
+        scans_per_s=rates.scans,
+        samples_per_s=rates.samples,
+        overruns=now.overruns,
+        requests_per_s=rates.requests,
+        sent_bytes_per_s=rates.bytes_sent,
+        received_bytes_per_s=rates.bytes_received,
+        reply_p50_s=now.reply_p50_s,
+        reply_p95_s=now.reply_p95_s,
+        clock_offset_s=now.clock_offset_s,
+        clock_doubtful=now.clock_doubtful,
+        error=now.error,
+    )
 
 
 def _queue(normalizer: Health | None) -> QueueStatus | None:

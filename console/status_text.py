@@ -1,7 +1,7 @@
 """`tailrace status` for people."""
 
-from console.status import QueueStatus, Status
-from console.tables import count, rate, size, span, table
+from console.status import DeviceStatus, QueueStatus, Status
+from console.tables import count, milliseconds, rate, size, span, table
 
 
 def status_text(status: Status) -> list[str]:
@@ -33,11 +33,31 @@ def _devices(status: Status) -> list[str]:
             rate(each.scans_per_s),
             rate(each.samples_per_s),
             count(each.overruns),
+            rate(each.requests_per_s),
+            rate(_bytes_per_s(each)),
+            milliseconds(each.reply_p50_s),
+            milliseconds(each.reply_p95_s),
+            _clock(each),
         )
         for each in status.devices
     ]
-    header = ("DEVICE", "STATE", "FOR", "LAST SCAN", "SCANS/S", "SAMPLES/S", "OVERRUNS")
+    header = (
+        *("DEVICE", "STATE", "FOR", "LAST SCAN", "SCANS/S", "SAMPLES/S", "OVERRUNS"),
+        *("REQUESTS/S", "BYTES/S", "REPLY P50", "P95", "CLOCK"),
+    )
     return table(header, rows, [each.error for each in status.devices]) if rows else []
+
+
+def _bytes_per_s(device: DeviceStatus) -> float | None:
+    sent, received = device.sent_bytes_per_s, device.received_bytes_per_s
+    return None if sent is None or received is None else sent + received
+
+
+def _clock(device: DeviceStatus) -> str:
+    """Return how far the device's clock is ahead; `?` behind it just after a jump."""
+    if device.clock_offset_s is None:
+        return "-"
+    return f"{device.clock_offset_s:+.3f} s" + ("?" if device.clock_doubtful else "")
 
 
 def _queue(status: Status) -> list[str]:

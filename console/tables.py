@@ -67,6 +67,11 @@ def rate(per_s: float | None) -> str:
     return "-" if per_s is None else f"{max(0.0, per_s):,.1f}"
 
 
+def milliseconds(seconds: float | None) -> str:
+    """Return a reply time: `0.4 ms`, `12.3 ms`."""
+    return "-" if seconds is None else f"{seconds * 1000:,.1f} ms"
+
+
 def span(seconds: float | None) -> str:
     """Return a duration in the two units that matter: `0.4 s`, `3 min 12 s`, `2 d 4 h`."""
     if seconds is None:

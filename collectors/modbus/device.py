@@ -13,12 +13,14 @@ from pymodbus.client import AsyncModbusTcpClient
 from pymodbus.exceptions import ConnectionException, ModbusException
 from pymodbus.pdu import ExceptionResponse, ModbusPDU
 
+from collectors.deviceclock import DeviceClock
 from collectors.modbus.address import Table
 from collectors.modbus.config import ModbusSettings
 from collectors.modbus.decode import Item, Request, plan_requests, well_formed
 from collectors.modbus.reading import GroupReader, Refused, Reply
 from collectors.polling import poll
 from collectors.resolving import resolved
+from collectors.traffic import Traffic
 from common.errors import SourceUnavailable
 from common.records import Plan, Scan
 
@@ -170,6 +172,8 @@ class ModbusCollector:
             for group in settings.groups
         ]
         self.overruns = 0
+        self.traffic = Traffic()
+        self.clock = DeviceClock()
 
     def count_overruns(self, periods: int) -> None:
         """Add periods that could not be held."""

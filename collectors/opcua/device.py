@@ -18,6 +18,7 @@ from asyncua.client.client import Client
 from asyncua.ua.attribute_ids import AttributeIds
 
 from collectors.compiling import CompiledGroup
+from collectors.deviceclock import DeviceClock
 from collectors.opcua.address import NodeAddress
 from collectors.opcua.client import (
     ERRORS,
@@ -29,6 +30,7 @@ from collectors.opcua.client import (
 from collectors.opcua.config import OpcuaSettings
 from collectors.opcua.decode import gather
 from collectors.opcua.notification import SEVERITY_AND_CODE, Ledger, notified
+from collectors.traffic import Traffic
 from common.clock import monotonic_ns, monotonic_s, now_ns
 from common.errors import SourceUnavailable
 from common.records import Plan, Quality, Scan
@@ -89,6 +91,8 @@ class OpcuaCollector:
     def __init__(self, settings: OpcuaSettings) -> None:
         self._settings = settings
         self._ledger = Ledger()
+        self.traffic = Traffic()
+        self.clock = DeviceClock()
 
     @property
     def plans(self) -> tuple[Plan, ...]:

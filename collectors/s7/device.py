@@ -4,6 +4,7 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
+from collectors.deviceclock import DeviceClock
 from collectors.planning import Field, Read
 from collectors.polling import poll
 from collectors.probing import Probes
@@ -12,6 +13,7 @@ from collectors.s7.config import S7Settings
 from collectors.s7.decode import decoder
 from collectors.s7.link import Link, Refused, Span
 from collectors.s7.reading import GroupReads
+from collectors.traffic import Traffic
 from common.clock import monotonic_ns, now_ns
 from common.log import get_log
 from common.records import ALL_COLUMNS, Plan, Quality, Scalar, Scan
@@ -30,6 +32,8 @@ class S7Collector:
     def __init__(self, settings: S7Settings) -> None:
         self._settings = settings
         self._overruns = 0
+        self.traffic = Traffic()
+        self.clock = DeviceClock()
         self.known_refused: dict[str, set[int]] = {}
         """Group → columns; outlives a connection, so that a state is logged when it changes."""
 

@@ -9,9 +9,11 @@ import math
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
+from collectors.deviceclock import DeviceClock
 from collectors.polling import poll
 from collectors.simulated.address import Address
 from collectors.simulated.config import SimulatedSettings
+from collectors.traffic import Traffic
 from common.clock import monotonic_ns, now_ns
 from common.records import Plan, Scalar, Scan
 
@@ -42,6 +44,8 @@ class SimulatedCollector:
         self._counts = [0] * len(settings.groups)
         self.plans: tuple[Plan, ...] = tuple(group.plan for group in settings.groups)
         self.overruns = 0
+        self.traffic = Traffic()
+        self.clock = DeviceClock()
 
     def count_overruns(self, periods: int) -> None:
         """Add periods that could not be held."""

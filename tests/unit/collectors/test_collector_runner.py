@@ -10,7 +10,9 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
+from collectors.deviceclock import DeviceClock
 from collectors.runner import DeviceState, keep_collecting, reconnect_delays_s
+from collectors.traffic import Traffic
 from common.errors import SourceUnavailable
 from common.records import Column, Plan, Quality, Scan, ValueType
 
@@ -26,6 +28,8 @@ class Script:
     def __init__(self, device: str, connections: list[list[int] | str], groups: int = 1) -> None:
         self.plans = tuple(plan_of(device, f"group-{number}") for number in range(groups))
         self.overruns = 0
+        self.traffic = Traffic()
+        self.clock = DeviceClock()
         self.attempts = 0
         self.open_sessions = 0
         self.done = asyncio.Event()

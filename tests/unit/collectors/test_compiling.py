@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+from collectors.compiling import Resolved, ResolvedArray, compile_groups
 from collectors.registry import compiler_of
 from common.errors import Finding
 from common.plant import load_plant
 from common.records import Column, LossClass, ValueType
+from common.tagtable import TagRow
 
 PLANT = """
 [gateway]
@@ -53,3 +55,53 @@ def test_every_column_of_the_tag_table_reaches_the_plan(tmp_path: Path) -> None:
     )
     assert parts.loss_class is LossClass.FIRST_TO_GO
     assert setpoint.loss_class is LossClass.NORMAL
+
+
+def compiled_arrays(tmp_path: Path, csv: str, findings: list[Finding]) -> list[Column] | None:
+    """Compile rows; an address `sine*N` is an array of N elements."""
+
+    def resolve(row: TagRow) -> Resolved[str] | ResolvedArray[str]:
+        one = Resolved(row.address, row.address, "REAL", ValueType.FLOAT64)
+        _, star, number = row.address.partition("*")
+        many = ResolvedArray(tuple((str(each), one) for each in range(int(number or 0))))
+        return many if star else one
+
+    (tmp_path / "ot").mkdir()
+    (tmp_path / "ot" / "plant.toml").write_text(PLANT, encoding="utf-8")
+    (tmp_path / "ot" / "tags.csv").write_text(csv, encoding="utf-8")
+    groups = compile_groups(load_plant(tmp_path).devices[0], resolve, findings)
+    return None if groups is None else list(groups[0].plan.columns)
+
+
+def test_an_array_is_a_column_for_each_element(tmp_path: Path) -> None:
+    findings: list[Finding] = []
+
+    columns = compiled_arrays(
+        tmp_path, "name,address,unit,scale\nZones,sine*3,Cel,0.1\nLevel,sine,,\n", findings
+    )
+
+    assert columns is not None
+    assert [each.name for each in columns] == ["Zones/0", "Zones/1", "Zones/2", "Level"]
+    assert columns[1].topic == "Acme/SiteA/demo/Zones/1"
+    assert {(each.unit, each.scale) for each in columns[:3]} == {("Cel", 0.1)}
+
+
+def test_an_element_may_not_take_the_topic_of_another_tag(tmp_path: Path) -> None:
+    """Seen to bite: without the check both publish on one topic."""
+    findings: list[Finding] = []
+
+    columns = compiled_arrays(tmp_path, "name,address\nZones,sine*3\nzones/1,sine\n", findings)
+
+    assert columns is None
+    [finding] = findings
+    assert "zones/1" in str(finding)
+    assert "rename one" in str(finding)
+
+
+def test_elements_count_towards_the_tags_of_a_group(tmp_path: Path) -> None:
+    findings: list[Finding] = []
+
+    columns = compiled_arrays(tmp_path, "name,address\nZones,sine*10001\n", findings)
+
+    assert columns is None
+    assert "at most 10000 tags, found 10001" in str(findings[0])

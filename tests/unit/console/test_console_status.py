@@ -4,15 +4,18 @@ Method: health files as the processes write them; supervisord is absent here (te
 """
 
 import os
+import re
 import socket
 from pathlib import Path
 from typing import Any
 
+import click
+import msgspec
 import pytest
 
 from common.clock import now_ns
 from common.health import STALE_S, Health, write_health
-from console.status import ProcessStatus, look, process_status
+from console.status import ProcessStatus, Status, devices_of, look, process_status
 from console.status_text import status_text
 
 QUEUE = {"last_sequence": 120, "depth": 20, "bytes": 4096, "capacity_bytes": 8192}
@@ -160,3 +163,27 @@ def test_nothing_lost_is_not_worth_a_line(tmp_path: Path) -> None:
     write_health(tmp_path, "normalizer", "running", {"queue": QUEUE, "ledger": ledger})
 
     assert "lost" not in "\n".join(status_text(look(tmp_path)))
+
+
+def test_the_load_on_a_device_and_its_clock_are_shown() -> None:
+    """Seen to bite: with bytes_received left out of the sum the row says 10.0."""
+    then = {"state": "good", "requests": 100, "bytes_sent": 1_200, "bytes_received": 5_000}
+    now = {**then, "requests": 102, "bytes_sent": 1_210, "bytes_received": 5_100}
+    quick = {"reply_p50_s": 0.0021, "reply_p95_s": 0.0305}
+    earlier = Health(process="collector-s7", pid=1, at_ns=now_ns() - 1_000_000_000, state="running")
+    later = msgspec.structs.replace(earlier, at_ns=earlier.at_ns + 1_000_000_000)
+    clock = {"clock_offset_s": -1.5, "clock_doubtful": True}
+
+    seen = devices_of(
+        {"c": msgspec.structs.replace(earlier, detail={"devices": {"press": then}})},
+        {"c": msgspec.structs.replace(later, detail={"devices": {"press": now | quick | clock}})},
+        later.at_ns,
+    )
+
+    status = Status(supervised=True, processes=[], devices=seen, queue=None, uplinks=[])
+    *_, header, row = [re.split(" {2,}", click.unstyle(each)) for each in status_text(status)]
+    shown = dict(zip(header, row, strict=True))
+    assert shown["REQUESTS/S"] == "2.0"
+    assert shown["BYTES/S"] == "110.0"
+    assert (shown["REPLY P50"], shown["P95"]) == ("2.1 ms", "30.5 ms")
+    assert shown["CLOCK"] == "-1.500 s?", "behind the gateway, and in doubt"
