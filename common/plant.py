@@ -172,6 +172,22 @@ def read_plant(config_dir: Path, findings: list[Finding]) -> Plant | None:
     return Plant(gateway, queue, tuple(devices), document) if gateway else None
 
 
+def read_device(
+    config_dir: Path, document: Document, name: str, findings: list[Finding]
+) -> Device | None:
+    """Return one device of the document, reading no other's tag tables; None when it is no table.
+
+    Findings are the device's own. Its tags' topics begin with `unknown` when [gateway] is wrong.
+    """
+    root = _root_of(document)
+    return _device(config_dir, root, document, name, document.tables["devices"][name], findings)
+
+
+def _root_of(document: Document) -> str:
+    gateway = build(GatewayConfig, document.tables.get("gateway", {}), document, "gateway", [])
+    return gateway.root if gateway else "unknown"
+
+
 def read_queue_config(config_dir: Path, findings: list[Finding]) -> QueueConfig:
     """Return [queue] of ot/plant.toml, reading nothing else of it; defaults beside any finding."""
     document = read_document(config_dir, PLANT_FILE, findings, help_text=_HELP)

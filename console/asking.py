@@ -1,0 +1,111 @@
+"""A question to a device, asked by a process of the collectors room and told here as it comes."""
+
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import click
+import msgspec
+
+from common.answers import EXIT_OF, Busy, Lost, Refusal, Told, decode
+from common.errors import TailraceError
+from common.places import Places
+from console.exits import EXIT_FOUND
+from console.notation import printable
+from console.rooms import command, environment
+
+ROOM = "collectors.asking"
+GOODBYE_S = 5.0
+"""How long the process may take to close its connection before it is killed."""
+
+_OK = (0, EXIT_OF["usage"])
+"""Of a process that told everything it had; `usage` when an address was wrong, which it told."""
+
+
+class NoAnswer(TailraceError):
+    """The question was refused, or its process failed; the text says what to do next."""
+
+    def __init__(self, text: str, code: int) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+@contextmanager
+def answers(places: Places, verb: str, arguments: Sequence[str]) -> Iterator[Iterator[Told]]:
+    """Ask for the length of the block; what is told may be taken as slowly as one likes."""
+    with told_by(command(ROOM, [verb, *arguments]), environment(places)) as told:
+        yield told
+
+
+@contextmanager
+def told_by(line: list[str], variables: dict[str, str]) -> Iterator[Iterator[Told]]:
+    """Start a process, and yield what it tells. It ends with the block.
+
+    Iterating raises NoAnswer, at a refusal and when the process ends in any other way than well.
+    """
+    process = subprocess.Popen(
+        line, env=variables, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+    )
+    try:
+        yield _told(process)
+    finally:
+        process.terminate()
+        if process.stdout is not None:
+            process.stdout.close()
+        try:
+            process.wait(GOODBYE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _told(process: subprocess.Popen[bytes]) -> Iterator[Told]:
+    waiting = Waiting()
+    for line in process.stdout or ():
+        try:
+            told = decode(line)
+        except msgspec.DecodeError as error:
+            text = f"the collectors said what the console does not understand: {error}"
+            raise NoAnswer(text, EXIT_FOUND) from error
+        waiting.show(told)
+        if isinstance(told, Refusal):
+            raise NoAnswer(_lines(told.text), EXIT_OF[told.kind])
+        if isinstance(told, Lost):
+            click.echo(f"connection lost: {printable(told.text)}; trying again", err=True)
+        else:
+            yield told
+    waiting.clear()
+    code = process.wait()
+    if code not in _OK:
+        text = f"the question itself failed, exit code {code}: this is a bug, please report it"
+        raise NoAnswer(f"{text} with what stands above", EXIT_FOUND)
+
+
+def _lines(text: str) -> str:
+    return "\n".join(printable(line) for line in text.splitlines())
+
+
+class Waiting:
+    """One line on a terminal's standard error for as long as there is nothing to show."""
+
+    def __init__(self) -> None:
+        self._shown = False
+        self._counted = 0
+
+    def show(self, told: Told) -> None:
+        """Say what is waited for, or take it away."""
+        if not isinstance(told, Busy):
+            self._counted += 1
+            self.clear()
+        elif sys.stderr.isatty():
+            found = f", {self._counted - 1:,} found" if told.doing == "browsing" else ""
+            text = f"\r\033[K{printable(told.doing)}, {told.for_s:.1f} s{found}"
+            click.echo(text, err=True, nl=False)
+            self._shown = True
+
+    def clear(self) -> None:
+        """Leave nothing of it on the terminal."""
+        if self._shown:
+            click.echo("\r\033[K", err=True, nl=False)
+            self._shown = False
