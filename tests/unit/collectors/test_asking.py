@@ -1,7 +1,7 @@
 """Goal: a question to a device is answered whole, in bounded time, or says why it is not.
 
 Method: the question's own code with inspectors made to fail at the contract of
-collectors/inspection.py; the real one is the simulated device's. What is told is collected instead of written.
+collectors/inspection.py; the real one is the simulated device's. What is told is collected here.
 """
 
 import argparse

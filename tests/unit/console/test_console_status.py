@@ -228,5 +228,5 @@ def test_a_busy_plant_fits_100_columns() -> None:
     status = Status(supervised=True, processes=[], devices=devices, queue=None, uplinks=[])
     lines = [click.unstyle(line) for line in status_text(status)]
 
-    assert [line.split()[0] for line in lines if line] == ["DEVICE", name, "LOAD", name]
+    assert [line.split()[0] for line in lines if line] == ["PROCESS", "DEVICE", name, "LOAD", name]
     assert max(map(len, lines)) <= 100
