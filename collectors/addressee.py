@@ -17,6 +17,7 @@ from collectors.inspection import Inspect
 from collectors.registry import PROTOCOLS, compiler_of, inspect_of
 from common.config import PLANT_FILE, Document, read_document, suggestion, table_at
 from common.errors import ConfigError, Finding, TailraceError
+from common.places import Places
 from common.plant import Device, Group, Tag, read_device
 from common.records import Column
 
@@ -134,9 +135,12 @@ class Addressee:
         return replace(whole, element=names.index(text))
 
 
-def addressee(config_dir: Path, word: str) -> Addressee:
-    """Return the device that a person named. Raises CannotAsk."""
-    return _of_url(word) if "://" in word else _of_plant(config_dir, word)
+def addressee(places: Places, word: str) -> Addressee:
+    """Return the device that a person named. Raises CannotAsk.
+
+    One that is named by a URL may keep nothing, such as a certificate that it trusts.
+    """
+    return _of_url(word) if "://" in word else _of_plant(places, word)
 
 
 def _of_url(url: str) -> Addressee:
@@ -165,9 +169,9 @@ def _of_url(url: str) -> Addressee:
         raise CannotAsk("usage", str(error)) from error
 
 
-def _of_plant(config_dir: Path, name: str) -> Addressee:
+def _of_plant(places: Places, name: str) -> Addressee:
     findings: list[Finding] = []
-    document = read_document(config_dir, PLANT_FILE, findings)
+    document = read_document(places.config_dir, PLANT_FILE, findings)
     if document is None:
         text = (
             "\n".join(map(str, findings))
@@ -179,12 +183,13 @@ def _of_plant(config_dir: Path, name: str) -> Addressee:
         hint = suggestion(name, list(devices)) if devices else "; it names none"
         text = f"no device {name!r} in {PLANT_FILE}{hint}"
         raise CannotAsk("usage", f"{text}; or give a URL: {_EXAMPLES}")
-    device = read_device(config_dir, document, name, findings)
+    device = read_device(places.config_dir, document, name, findings)
     if device is None:
         raise CannotAsk("found", _lines(findings, document))
     if device.protocol not in PROTOCOLS:
         _refuse_protocol(document, device)
-    return Addressee(device, document, findings)
+    state_dir = places.data_dir / device.protocol
+    return Addressee(replace(device, state_dir=state_dir), document, findings)
 
 
 def _refuse_protocol(document: Document, device: Device) -> NoReturn:

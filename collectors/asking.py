@@ -5,13 +5,16 @@
     browse DEVICE [UNDER]     what the device offers
 
 What is found goes to standard output as common/answers.py says. The connection is one of its own,
-open for the length of the question, and everything on it is bounded by --timeout.
+open for the length of the question, and everything on it is bounded by --timeout. When standard
+input is a pipe, the question ends with it.
 """
 
 import argparse
 import asyncio
 import logging
+import os
 import signal
+import stat
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
@@ -219,13 +222,25 @@ def _line(told: Told) -> None:
     sys.stdout.buffer.flush()
 
 
+def _watch_stdin(task: asyncio.Task[None]) -> None:
+    if not os.read(0, 1):
+        asyncio.get_running_loop().remove_reader(0)
+        task.cancel()
+
+
 async def _until_told(question: Question, whom: Addressee, arguments: argparse.Namespace) -> None:
-    """Answer, until done or told to stop by SIGTERM or SIGINT: the connection is closed first."""
+    """Answer, until done or told to stop: the connection is closed first.
+
+    SIGTERM and SIGINT tell it, and the end of whoever asked, however that came: a watch must not
+    hold one of the few connections of a PLC for nobody.
+    """
     task = asyncio.current_task()
     loop = asyncio.get_running_loop()
     if task is not None:
         for each in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(each, task.cancel)
+        if stat.S_ISFIFO(os.fstat(0).st_mode):
+            loop.add_reader(0, _watch_stdin, task)
     if arguments.verb == "browse":
         await question.browse(arguments.under)
         return
@@ -241,7 +256,7 @@ async def _until_told(question: Question, whom: Addressee, arguments: argparse.N
 def answer(arguments: argparse.Namespace, tell: Tell = _line) -> int:
     """Answer one question; return the exit code."""
     try:
-        whom = addressee(places_of(arguments).config_dir, arguments.device)
+        whom = addressee(places_of(arguments), arguments.device)
         question = Question(whom, whom.inspect, tell, min(arguments.timeout, TIMEOUT_MAX_S))
         asyncio.run(_until_told(question, whom, arguments))
     except CannotAsk as error:

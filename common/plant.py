@@ -114,6 +114,8 @@ class Device:
     """The keys that belong to the protocol: host, port, unit, …"""
     folder: Path
     """Where plant.toml stands: files that settings name are relative to it."""
+    state_dir: Path | None = None
+    """Where its protocol may keep what must outlive the process; None: it may keep nothing."""
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,12 @@ import click
 import msgspec
 
 from common.answers import EXIT_OF, Busy, Lost, Refusal, Told, decode
+from common.clock import now_ns
 from common.errors import TailraceError
+from common.health import STALE_S, read_health
 from common.places import Places
-from console.exits import EXIT_FOUND
+from console.accounts import CollectorAccount, account
+from console.exits import EXIT_FOUND, EXIT_UNREACHABLE
 from console.notation import printable
 from console.rooms import command, environment
 
@@ -32,10 +35,20 @@ class NoAnswer(TailraceError):
 
 
 @contextmanager
-def answers(places: Places, verb: str, arguments: Sequence[str]) -> Iterator[Iterator[Told]]:
-    """Ask for the length of the block; what is told may be taken as slowly as one likes."""
-    with told_by(command(ROOM, [verb, *arguments]), environment(places)) as told:
-        yield told
+def answers(
+    places: Places, verb: str, options: Sequence[str], device: str, words: Sequence[str]
+) -> Iterator[Iterator[Told]]:
+    """Ask for the length of the block; what is told may be taken as slowly as one likes.
+
+    Iterating and the end of the block raise NoAnswer.
+    """
+    line = command(ROOM, [verb, *options, "--", device, *words])
+    try:
+        with told_by(line, environment(places)) as told:
+            yield told
+    except NoAnswer as error:
+        hint = held_by_us(places, device) if error.code == EXIT_UNREACHABLE else ""
+        raise NoAnswer(f"{error}{hint}", error.code) from error
 
 
 @contextmanager
@@ -44,15 +57,14 @@ def told_by(line: list[str], variables: dict[str, str]) -> Iterator[Iterator[Tol
 
     Iterating raises NoAnswer, at a refusal and when the process ends in any other way than well.
     """
-    process = subprocess.Popen(
-        line, env=variables, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
-    )
+    process = subprocess.Popen(line, env=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         yield _told(process)
     finally:
         process.terminate()
-        if process.stdout is not None:
-            process.stdout.close()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
         try:
             process.wait(GOODBYE_S)
         except subprocess.TimeoutExpired:
@@ -84,6 +96,17 @@ def _told(process: subprocess.Popen[bytes]) -> Iterator[Told]:
 
 def _lines(text: str) -> str:
     return "\n".join(printable(line) for line in text.splitlines())
+
+
+def held_by_us(places: Places, device: str) -> str:
+    """Return a hint when the running gateway reads the device well that a question cannot reach."""
+    for health in read_health(places.run_dir).values():
+        told = account(health, CollectorAccount).devices.get(device)
+        if told and told.state == "good" and now_ns() - health.at_ns < STALE_S * 1e9:
+            text = f"The running gateway reads {device} at this moment"
+            why = "the device may allow no second connection. Its values: tailrace tap"
+            return f"\n{text}; {why}"
+    return ""
 
 
 class Waiting:

@@ -50,7 +50,7 @@ def browse(  # noqa: PLR0913 - one for each option
     write = rows.write if as_csv else write_json if as_json else write_table
     wanted = topic_filter(glob) if glob else None
     try:
-        with answers(places, "browse", [f"--timeout={timeout_s}", "--", device, under]) as told:
+        with answers(places, "browse", [f"--timeout={timeout_s}"], device, [under]) as told:
             written = write(chosen(told, wanted, limit), sys.stdout)
             sys.stdout.flush()
     except NoAnswer as error:

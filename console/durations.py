@@ -1,11 +1,11 @@
-"""Durations as people type them: `500ms`, `1s`, `2`, `5min`."""
+"""Durations as people type them: `500ms`, `1s`, `2`, `5min`, `1h`."""
 
 import re
 
 import click
 
-_FORM = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|)")
-_SECONDS = {"ms": 0.001, "s": 1.0, "": 1.0, "min": 60.0}
+_FORM = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|h|)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "": 1.0, "min": 60.0, "h": 3_600.0}
 
 
 class Duration(click.ParamType[float]):

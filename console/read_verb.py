@@ -78,12 +78,11 @@ def read(  # noqa: PLR0913 - one for each option
         raise click.UsageError("--guess looks once; leave out --watch")
     if limit and not every_s:
         raise click.UsageError("--limit ends a --watch; add it, or leave out --limit")
-    arguments = [f"--timeout={timeout_s}"]
+    options = [f"--timeout={timeout_s}"]
     if every_s:
-        arguments += [f"--every={every_s}", *([f"--rounds={limit}"] if limit else [])]
-    arguments += ["--", device, *addresses]
+        options += [f"--every={every_s}", *([f"--rounds={limit}"] if limit else [])]
     try:
-        with answers(places, "guess" if guess else "read", arguments) as told:
+        with answers(places, "guess" if guess else "read", options, device, addresses) as told:
             if every_s:
                 width = max(map(len, addresses))
                 code = show_watched(told, width, as_json=as_json)
@@ -92,7 +91,9 @@ def read(  # noqa: PLR0913 - one for each option
     except NoAnswer as error:
         stop(str(error), error.code)
     except KeyboardInterrupt:
-        sys.exit(0)  # The usual way to end a watch.
+        if not every_s:
+            raise
+        code = 0  # The usual way to end a watch.
     sys.exit(code)
 
 

@@ -36,6 +36,11 @@ tags = [
     { name = "Running", address = "constant:true" },
 ]
 
+[devices.server]
+protocol = "opcua"
+endpoint = "opc.tcp://127.0.0.1:4840"
+security = "none"
+
 [devices.half]
 protocol = "modbus"
 prot = 502
@@ -112,7 +117,7 @@ def test_a_wrong_address_is_named_beside_the_values_of_the_others(config: Path) 
         (("press", "Level", "--guess", "--watch"), 2, "--guess looks once"),
         (("press", "Level", "--guess"), 0, ""),
         (("press", "counter", "--guess"), 2, "there is nothing to guess"),
-        (("half", "holding:0"), 1, "ot/plant.toml:16: devices.half.prot: unknown key 'prot'"),
+        (("half", "holding:0"), 1, "ot/plant.toml:21: devices.half.prot: unknown key 'prot'"),
     ],
 )
 def test_whatever_is_wrong_is_told_with_the_next_step(
@@ -167,6 +172,26 @@ def test_ctrl_c_ends_a_watch_and_the_process_behind_it(config: Path, told: signa
 
     assert code == (0 if told == signal.SIGINT else -signal.SIGTERM)
     assert complaint == b"", "no traceback of either"
+    deadline_s = monotonic_s() + 10
+    while any(Path(f"/proc/{pid}").exists() for pid in children):
+        assert monotonic_s() < deadline_s
+
+
+def test_a_watch_ends_with_whoever_asked_however_that_came(config: Path) -> None:
+    """A PLC has few connections; none is held for nobody.
+
+    Seen to bite: without the reader of standard input the collector goes on for its hour.
+    """
+    line = line_of(config, "read", "press", "counter", "--watch=1h")
+    with subprocess.Popen(line, cwd=HOUSE, stdout=subprocess.PIPE) as watching:
+        assert watching.stdout is not None
+        watching.stdout.readline()
+        watching.stdout.readline()
+        children = children_of(watching.pid)
+        watching.kill()
+        watching.wait(timeout=30)
+
+    assert children
     deadline_s = monotonic_s() + 10
     while any(Path(f"/proc/{pid}").exists() for pid in children):
         assert monotonic_s() < deadline_s
@@ -249,6 +274,28 @@ def test_browsing_can_be_narrowed_and_says_when_there_is_more(config: Path) -> N
     assert (none.returncode, none.stderr) == (1, "Nothing of that was found.\n")
     assert wrong.returncode == 2
     assert "did you mean 'constant'?" in wrong.stderr
+
+
+def test_a_missing_library_is_named_with_the_command_that_installs_it(config: Path) -> None:
+    fake = config / "fake/asyncua"
+    fake.mkdir(parents=True)
+    missing = "raise ModuleNotFoundError(\"No module named 'asyncua'\", name='asyncua')"
+    (fake / "__init__.py").write_text(missing)
+    path = os.pathsep.join([str(fake.parent), os.environ.get("PYTHONPATH", "")])
+
+    read = subprocess.run(
+        line_of(config, "read", "server", "i=2258"),
+        cwd=HOUSE,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert read.returncode == 1
+    assert "install it: pip install 'tailrace[opcua]'" in read.stderr
+    assert len(read.stderr.splitlines()) == 1
 
 
 def test_a_question_loads_neither_the_queue_nor_another_protocol(config: Path) -> None:

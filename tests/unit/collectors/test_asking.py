@@ -32,6 +32,7 @@ from common.answers import (
     plain,
 )
 from common.errors import SourceUnavailable
+from common.places import Places
 from common.records import Column, Quality, ValueType
 
 PLANT = """
@@ -49,6 +50,9 @@ tags = [
     { name = "Torn", address = "constant" },
 ]
 """
+
+
+NOWHERE = Places(Path("nowhere"), Path("nowhere"), Path("nowhere"))
 
 
 class Device:
@@ -111,7 +115,7 @@ def asked(
 ) -> tuple[list[Told], Question]:
     """Ask a device, and return what was told, the reminders left out."""
     told: list[Told] = []
-    question = Question(addressee(Path(), "simulated://"), device.inspect, told.append, timeout_s)
+    question = Question(addressee(NOWHERE, "simulated://"), device.inspect, told.append, timeout_s)
     asyncio.run(do(question))
     return [each for each in told if not isinstance(each, Busy)], question
 
@@ -174,7 +178,7 @@ def test_the_plausible_guesses_come_first_in_the_order_of_the_protocol() -> None
 
 def test_what_was_found_before_a_loss_is_told() -> None:
     device, told = Device([]), list[Told]()
-    question = Question(addressee(Path(), "simulated://"), device.inspect, told.append, 5.0)
+    question = Question(addressee(NOWHERE, "simulated://"), device.inspect, told.append, 5.0)
 
     with pytest.raises(SourceUnavailable, match="gone while browsing"):
         asyncio.run(question.browse("Line1"))
@@ -184,7 +188,7 @@ def test_what_was_found_before_a_loss_is_told() -> None:
 
 def test_a_long_wait_is_reported_every_half_second() -> None:
     device, told = Device(["hang"]), list[Told]()
-    question = Question(addressee(Path(), "simulated://"), device.inspect, told.append, 0.8)
+    question = Question(addressee(NOWHERE, "simulated://"), device.inspect, told.append, 0.8)
 
     with pytest.raises(SourceUnavailable):
         asyncio.run(question.read([Wanted("a", "a")]))
@@ -305,7 +309,7 @@ def test_whoever_cannot_be_asked_is_answered_with_what_to_write(
     tmp_path: Path, word: str, text: str
 ) -> None:
     with pytest.raises(CannotAsk) as refused:
-        addressee(configured(tmp_path), word)
+        addressee(Places(configured(tmp_path), tmp_path, tmp_path), word)
 
     assert refused.value.kind == "usage"
     assert text in str(refused.value)
@@ -314,7 +318,7 @@ def test_whoever_cannot_be_asked_is_answered_with_what_to_write(
 
 def test_without_a_configuration_the_way_by_a_url_is_named(tmp_path: Path) -> None:
     with pytest.raises(CannotAsk, match="name the device by a URL"):
-        addressee(tmp_path, "press")
+        addressee(Places(tmp_path, tmp_path, tmp_path), "press")
 
 
 def test_a_tag_that_is_nearly_named_is_suggested(tmp_path: Path) -> None:

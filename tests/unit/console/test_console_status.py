@@ -201,7 +201,7 @@ def test_a_device_that_is_not_asked_has_no_load() -> None:
 
 
 def test_a_busy_plant_fits_100_columns() -> None:
-    """Seen to bite: as one table of twelve columns its lines are 151 wide."""
+    """Seen to bite: the one table of twelve columns that was there before."""
     second_ns = 1_000_000_000
     then = {"state": "good", "since_ns": 1, "last_scan_at_ns": 1, "scans": 0, "samples": 0}
     now = then | {

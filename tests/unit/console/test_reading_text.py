@@ -6,6 +6,7 @@ Method: readings as the collectors tell them, and the lines that are made of the
 import os
 import re
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -13,8 +14,10 @@ import msgspec
 import pytest
 
 from common.answers import Connected, GuessTold, ReadingTold, Wrong
+from common.health import write_health
+from common.places import Places
 from common.records import Quality
-from console.asking import NoAnswer, told_by
+from console.asking import NoAnswer, held_by_us, told_by
 from console.durations import Duration
 from console.notation import printable, shown_value
 from console.read_verb import show_once, show_watched
@@ -207,7 +210,7 @@ def test_a_value_is_written_without_the_noise_of_its_binary_form(value: object, 
 
 
 def test_a_device_cannot_steer_the_terminal() -> None:
-    """Seen to bite: without `printable` the screen would be cleared."""
+    """Seen to bite: without `printable` the escape sequences reach the terminal."""
     hostile = told(value="\x1b[2J", note="a\rb", address="x\x1b]0;t\x07", type="\x1b[31m")
 
     for line in plain(readings_text([hostile])) + Watched(5).lines(hostile):
@@ -247,3 +250,15 @@ def test_a_question_that_fails_is_never_an_empty_answer(script: str, text: str, 
 
     assert text in str(refused.value)
     assert refused.value.code == code
+
+
+def test_a_device_that_the_gateway_reads_well_may_allow_no_second_connection(
+    tmp_path: Path,
+) -> None:
+    told = {"devices": {"press": {"state": "good"}, "meter": {"state": "away"}}}
+    write_health(tmp_path, "collector-s7", "running", told)
+    places = Places(tmp_path, tmp_path, tmp_path)
+
+    assert "The running gateway reads press at this moment" in held_by_us(places, "press")
+    assert held_by_us(places, "meter") == ""
+    assert held_by_us(places, "s7://10.0.0.1") == ""
