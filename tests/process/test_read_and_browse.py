@@ -10,6 +10,7 @@ import io
 import json
 import os
 import pty
+import shlex
 import signal
 import subprocess
 import sys
@@ -317,3 +318,14 @@ def test_a_question_loads_neither_the_queue_nor_another_protocol(config: Path) -
     assert {"click", "collectors.simulated.device"} <= loaded
     heavy = {"lmdb", "numpy", "zmq", "supervisor", "pymodbus", "asyncua", "snap7", "paho"}
     assert loaded & heavy == set()
+
+
+def test_every_example_of_the_docs_that_needs_no_device_works(tmp_path: Path) -> None:
+    text = (HOUSE / "docs/reading-devices.md").read_text()
+    examples = [line.split("$ tailrace ")[1] for line in text.splitlines() if "$ tailrace " in line]
+
+    assert len(examples) == 3
+    for each in examples:
+        verb, *words = shlex.split(each)
+        run = tailrace(tmp_path, verb, *words)
+        assert run.returncode == 0, each + run.stderr
