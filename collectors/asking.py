@@ -22,6 +22,7 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from collectors.addressee import Addressee, CannotAsk, Wanted, addressee
 from collectors.inspection import Inspect, Inspector, Reading
 from common.answers import (
+    BROWSING,
     EXIT_OF,
     Busy,
     Connected,
@@ -116,7 +117,7 @@ class Question:
         async with self._connected() as inspector, aclosing(inspector.browse(under)) as offered:
             while True:
                 try:
-                    async with self._bounded("browsing"):
+                    async with self._bounded(BROWSING):
                         found = await anext(offered, None)
                 except ValueError as error:
                     raise CannotAsk("usage", str(error)) from error

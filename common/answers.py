@@ -19,6 +19,10 @@ EXIT_OF = {"found": 1, "usage": 2, "unreachable": 3}
 """Kind of refusal → exit code, the same as everywhere in the console."""
 
 
+BROWSING = "browsing"
+"""What a question does that finds one thing after another."""
+
+
 class Connected(
     msgspec.Struct, kw_only=True, omit_defaults=True, tag_field="told", tag="connected"
 ):

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import click
 import msgspec
 
-from common.answers import EXIT_OF, Busy, Lost, Refusal, Told, decode
+from common.answers import BROWSING, EXIT_OF, Busy, Lost, Refusal, Told, decode
 from common.clock import now_ns
 from common.errors import TailraceError
 from common.health import STALE_S, read_health
@@ -121,8 +121,9 @@ class Waiting:
         if not isinstance(told, Busy):
             self._counted += 1
             self.clear()
-        elif sys.stderr.isatty():
-            found = f", {self._counted - 1:,} found" if told.doing == "browsing" else ""
+        elif sys.stderr.isatty() and not (told.doing == BROWSING and sys.stdout.isatty()):
+            # Where the rows themselves are seen to come, a count would stand in their way.
+            found = f", {self._counted - 1:,} found" if told.doing == BROWSING else ""
             text = f"\r\033[K{printable(told.doing)}, {told.for_s:.1f} s{found}"
             click.echo(text, err=True, nl=False)
             self._shown = True

@@ -229,6 +229,39 @@ def on_a_terminal(line: list[str], variables: dict[str, str]) -> str:
     return shown.decode()
 
 
+SLOW = """
+import os, sys, time
+from console.asking import told_by
+lines = [
+    '{"told":"busy","doing":"connecting to press","for_s":0.5}',
+    '{"told":"connected","device":"press","protocol":"s7","after_s":0.6}',
+    '{"told":"found","name":"a","address":"b"}',
+    '{"told":"busy","doing":"browsing","for_s":1.0}',
+]
+script = f"print({chr(10).join(lines)!r})"
+with told_by([sys.executable, "-c", script], dict(os.environ)) as told:
+    for each in told:
+        pass
+"""
+
+
+def test_a_slow_device_is_seen_to_be_waited_for_on_a_terminal_only() -> None:
+    """And nothing of it is left there when the answer comes."""
+    ours, theirs = pty.openpty()
+    with os.fdopen(ours, "rb", buffering=0) as screen:
+        line = [sys.executable, "-c", SLOW]
+        running = subprocess.Popen(line, cwd=HOUSE, stdout=subprocess.DEVNULL, stderr=theirs)
+        os.close(theirs)
+        shown = b"".join(screen_of(screen)).decode()
+        assert running.wait(timeout=30) == 0
+    piped = subprocess.run(line, cwd=HOUSE, capture_output=True, text=True, check=True)
+
+    assert shown.split("\r\x1b[K") == [
+        *("", "connecting to press, 0.5 s", "", "browsing, 1.0 s, 1 found", "")
+    ]
+    assert (piped.stdout, piped.stderr) == ("", "")
+
+
 def screen_of(screen: io.RawIOBase) -> Iterator[bytes]:
     """Yield what comes until the other side is closed, which a pty tells by an error."""
     while True:
