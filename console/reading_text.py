@@ -222,6 +222,5 @@ def _change(was: Any, now: Any) -> str:
         isinstance(each, int | float) and not isinstance(each, bool) for each in (was, now)
     )
     if numbers:
-        text = shown_value(now - was)
-        return text if text.startswith("-") else f"+{text}"
+        return f"{now - was:+,}" if isinstance(now - was, int) else f"{now - was:+.6g}"
     return f"was {shown_value(was)}"

@@ -153,6 +153,8 @@ def test_watching_shows_what_changed_since_the_last_time() -> None:
     values = [
         told(value=1.5),
         told(value=1.25),
+        told(value=64.34268188476562),
+        told(value=64.55953979492188),
         told(value="open"),
         told(value=None, quality=Quality.BAD, note="gone"),
         told(value=None, quality=Quality.BAD, note="gone"),
@@ -160,12 +162,14 @@ def test_watching_shows_what_changed_since_the_last_time() -> None:
 
     lines = [plain(watched.lines(each)) for each in values]
 
-    assert [re.split(" {2,}", each[0])[-1] for each in lines[1:4]] == [
+    assert [re.split(" {2,}", each[0])[-1] for each in lines[1:6]] == [
         "-0.25",
-        "was 1.25",
+        "+63.0927",
+        "+0.216858",
+        "was 64.55954",
         "was open",
     ]
-    assert [len(each) for each in lines] == [1, 1, 1, 2, 1], "a note once, not every period"
+    assert [len(each) for each in lines] == [1, 1, 1, 1, 1, 2, 1], "a note once, not every period"
 
 
 def test_the_exit_code_is_that_of_the_last_round() -> None:
