@@ -1,5 +1,6 @@
 """`tailrace browse`: what a device offers, to look at or as the beginning of a tag table."""
 
+import io
 import sys
 
 import click
@@ -46,6 +47,9 @@ def browse(  # noqa: PLR0913 - one for each option
     """
     if as_csv and as_json:
         raise click.UsageError("--csv or --json, not both")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A tag table is UTF-8, whatever this terminal is set to.
+        sys.stdout.reconfigure(encoding="utf-8")
     rows = TagRows()
     write = rows.write if as_csv else write_json if as_json else write_table
     wanted = topic_filter(glob) if glob else None

@@ -36,7 +36,7 @@ _OFFERED = (
         address="constant:42.5",
         type="float64",
         unit="Cel",
-        description="always the value behind the colon",
+        description="always the value behind the colon, here 42.5 °C",
         value=42.5,
     ),
     Found(

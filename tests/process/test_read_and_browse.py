@@ -292,6 +292,20 @@ def test_a_new_device_becomes_a_checked_tag_table(config: Path) -> None:
     assert json.loads(read.stdout)["readings"][0]["value"] == 'say "A;B"'
 
 
+def test_a_tag_table_is_utf_8_whatever_the_terminal_is_set_to(config: Path) -> None:
+    """Seen to bite: left as the terminal has it, the bytes are no UTF-8."""
+    browsed = subprocess.run(
+        line_of(config, "browse", "simulated://", "--csv"),
+        cwd=HOUSE,
+        env={**os.environ, "PYTHONIOENCODING": "latin-1"},
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
+
+    assert "42.5 °C" in browsed.stdout.decode("utf-8")
+
+
 def test_browsing_can_be_narrowed_and_says_when_there_is_more(config: Path) -> None:
     filtered = tailrace(config, "browse", "press", "--filter", "constant", "--csv")
     below = tailrace(config, "browse", "press", "sine", "--json")

@@ -266,3 +266,14 @@ def test_a_device_that_the_gateway_reads_well_may_allow_no_second_connection(
     assert "The running gateway reads press at this moment" in held_by_us(places, "press")
     assert held_by_us(places, "meter") == ""
     assert held_by_us(places, "s7://10.0.0.1") == ""
+
+
+def test_a_lost_connection_is_told_beside_the_values(capsys: pytest.CaptureFixture[str]) -> None:
+    script = 'print(\'{"told":"lost","text":"press closed the connection"}\')'
+
+    with told_by([sys.executable, "-c", script], dict(os.environ)) as answers:
+        assert list(answers) == []
+
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == "connection lost: press closed the connection; trying again\n"
