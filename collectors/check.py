@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from collectors.registry import PROTOCOLS, compiler_of
-from common.config import PLANT_FILE, suggestion
+from common.config import PLANT_FILE, Document, suggestion
 from common.errors import Finding
 from common.plant import Plant, read_plant
 
@@ -36,12 +36,12 @@ def compile_devices(plant: Plant, protocol: str, findings: list[Finding]) -> lis
     compile_device = compiler_of(protocol)
     own: list[Finding] = []
     compiled = [compile_device(device, own) for device in devices]
-    findings.extend(_with_line(finding, plant) for finding in own)
+    findings.extend(with_line(finding, plant.document) for finding in own)
     return [settings for settings in compiled if settings is not None]
 
 
-def _with_line(finding: Finding, plant: Plant) -> Finding:
+def with_line(finding: Finding, document: Document) -> Finding:
     """Add the line to a finding about a key: protocols are not shown the document."""
     if finding.place != PLANT_FILE:
         return finding
-    return Finding(plant.document.place(finding.where), finding.where, finding.message)
+    return Finding(document.place(finding.where), finding.where, finding.message)
