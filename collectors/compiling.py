@@ -1,11 +1,13 @@
 """What an operator wrote of one device → plans and addresses. The part that all protocols share."""
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import msgspec
 
+from collectors.scaling import scaling_of
 from common.config import PLANT_FILE, Document, build
 from common.errors import Finding
 from common.plant import Device, Group, Tag
@@ -125,22 +127,29 @@ def _check_elements(
 
 def _column(tag: Tag, level: str, resolved: Resolved[A]) -> Column:
     row = tag.row
-    calculated = row.scale != 1.0 or row.offset != 0.0
-    if (calculated or row.deadband) and resolved.value_type not in _NUMBERS:
+    scaling = scaling_of(row)
+    limited = row.minimum is not None or row.maximum is not None
+    if (scaling.calculates or row.deadband or limited or row.clamp) and (
+        resolved.value_type not in _NUMBERS
+    ):
         raise ValueError(
-            f"scale, offset and deadband need a number, but {resolved.canonical} is a "
-            f"{resolved.value_type}; leave them empty"
+            f"scale, units to convert, ranges, limits and deadband need a number, but "
+            f"{resolved.canonical} is a {resolved.value_type}; leave them empty"
         )
     return Column(
         name=row.name + level,
         topic=tag.topic + level,
         address=resolved.canonical,
         source_type=resolved.source_type,
-        value_type=ValueType.FLOAT64 if calculated else resolved.value_type,
-        unit=row.unit,
-        scale=row.scale,
-        offset=row.offset,
+        value_type=ValueType.FLOAT64 if scaling.calculates or row.clamp else resolved.value_type,
+        unit=scaling.unit,
+        scale=scaling.scale,
+        offset=scaling.offset,
         deadband=row.deadband,
         description=row.description,
         loss_class=row.loss_class,
+        minimum=-math.inf if row.minimum is None else row.minimum,
+        maximum=math.inf if row.maximum is None else row.maximum,
+        clamp_low=scaling.clamp_low,
+        clamp_high=scaling.clamp_high,
     )

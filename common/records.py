@@ -7,6 +7,7 @@ part of it worth reporting, as the queue keeps it. A *gap* is data known to be m
 
 import enum
 import hashlib
+import math
 from functools import cached_property
 from typing import Any
 
@@ -30,6 +31,7 @@ class Quality:
     GOOD = 0x00000000
     UNCERTAIN = 0x40000000
     UNCERTAIN_LAST_USABLE_VALUE = 0x40900000
+    UNCERTAIN_ENGINEERING_UNITS_EXCEEDED = 0x40940000
     BAD = 0x80000000
     BAD_COMMUNICATION_ERROR = 0x80050000
     BAD_DECODING_ERROR = 0x80070000
@@ -103,6 +105,12 @@ class Column(msgspec.Struct, frozen=True, array_like=True):
     """Absolute, in the published unit; 0 reports every change."""
     description: str = ""
     loss_class: LossClass = LossClass.NORMAL
+    minimum: float = -math.inf
+    maximum: float = math.inf
+    """Published unit; a value beyond is published, and Uncertain."""
+    clamp_low: float = -math.inf
+    clamp_high: float = math.inf
+    """Published unit; a value beyond is held there, and Uncertain."""
 
     @property
     def scaled(self) -> bool:

@@ -3,7 +3,7 @@
 import csv
 import io
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -17,7 +17,8 @@ TAGS_MAX = 10_000
 
 Text = Annotated[str, Meta(max_length=1_024)]
 Number = Annotated[float, Meta(ge=-1e300, le=1e300)]
-_NUMBERS = ("scale", "offset", "deadband")
+_RANGE = ("raw_low", "raw_high", "scaled_low", "scaled_high")
+_NUMBERS = ("scale", "offset", "deadband", "minimum", "maximum", *_RANGE)
 
 
 class TagRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -28,9 +29,22 @@ class TagRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     type: Text = ""
     """The protocol's name of the type; may also be part of the address."""
     unit: Text = ""
+    """What is published; of `source_unit` it must be able to be made."""
+    source_unit: Text = ""
+    """What the scaled value is in, where it is not what shall be published."""
     scale: Number = 1.0
     offset: Number = 0.0
-    """published = raw * scale + offset"""
+    """in the source unit = raw * scale + offset"""
+    raw_low: Number | None = None
+    raw_high: Number | None = None
+    scaled_low: Number | None = None
+    scaled_high: Number | None = None
+    """Instead of scale and offset: raw_low … raw_high becomes scaled_low … scaled_high."""
+    clamp: Literal["", "low", "high", "both"] = ""
+    """Which end of the scaled range no value passes; one that would is held there, Uncertain."""
+    minimum: Number | None = None
+    maximum: Number | None = None
+    """In the published unit: beyond them a value is published as it is, and Uncertain."""
     deadband: Annotated[float, Meta(ge=0, le=1e300)] = 0.0
     """Absolute, in the published unit; 0 reports every change."""
     loss_class: LossClass = msgspec.field(default=LossClass.NORMAL, name="class")
@@ -40,9 +54,21 @@ class TagRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     description: Text = ""
 
     def __post_init__(self) -> None:
-        """A scale of 0 would publish a constant and hide the machine."""
+        """Refuse what would publish a constant, or says two things of one."""
         if self.scale == 0:
-            raise ValueError("scale must not be 0")
+            raise ValueError("scale must not be 0: it would hide the machine behind a constant")
+        given = [key for key in _RANGE if getattr(self, key) is not None]
+        if given and len(given) < len(_RANGE):
+            missing = ", ".join(key for key in _RANGE if key not in given)
+            raise ValueError(f"{', '.join(given)} without {missing}; a range needs all four")
+        if given and (self.scale, self.offset) != (1.0, 0.0):
+            raise ValueError("a raw range and scale or offset say the same twice; keep one of them")
+        if given and (self.raw_low == self.raw_high or self.scaled_low == self.scaled_high):
+            raise ValueError("a range must not be empty: its low and high ends are the same")
+        if self.clamp and not given:
+            raise ValueError("clamp needs the range to hold: raw_low, raw_high and scaled_low, …")
+        if self.minimum is not None and self.maximum is not None and self.minimum >= self.maximum:
+            raise ValueError(f"minimum {self.minimum:g} must be below maximum {self.maximum:g}")
 
 
 COLUMNS = [each.encode_name for each in msgspec.structs.fields(TagRow)]

@@ -1,6 +1,6 @@
 """One group's scans → values that IT can trust, column by column.
 
-Raw values are checked against their declared type, scaled, and compared with what was last
+Raw values are checked against their declared type, scaled, bounded, and compared with what was last
 reported; what is worth reporting becomes a Part for the queue. Nothing here works sample by
 sample except for texts, bytes and values that are wrong.
 """
@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from common.block import NO_SOURCE_TIME, Layout, Part
 from common.records import Plan, Quality, Scan, ValueType
+from normalizer.limits import Limits
 
 INSTANT_NS_MAX = 2**62
 """The year 2116. A source time outside of 1970 to then is a device's error and left out."""
@@ -46,6 +47,7 @@ _EMPTY: dict[ValueType, Any] = {
     ValueType.STRING: "",
     ValueType.BYTES: b"",
 }
+_NUMBERS = (ValueType.INT64, ValueType.UINT64, ValueType.FLOAT64)
 _LIMITS = {ValueType.INT64: (-(2**63), 2**63 - 1), ValueType.UINT64: (0, 2**64 - 1)}
 
 
@@ -62,6 +64,7 @@ class GroupNormalizer:
         self._scale = np.array([column.scale for column in plan.columns])
         self._offset = np.array([column.offset for column in plan.columns])
         self._scaled = np.array([column.scaled for column in plan.columns])
+        self._limits = Limits(plan)
         self._deadband = np.array([column.deadband for column in plan.columns])
         self._deadband_whole = np.minimum(np.floor(self._deadband), 2.0**63).astype(np.uint64)
         """For integers: more than the deadband is more than its whole part."""
@@ -122,6 +125,8 @@ class GroupNormalizer:
             array = self._typed(value_type, raw, places, qualities, nulls)
             if value_type is ValueType.FLOAT64:
                 array = self._finished(array, of_type, places, qualities, nulls)
+            if value_type in _NUMBERS:
+                array = self._limits.apply(array, of_type, places, qualities, nulls)
             arrays[value_type] = array
             changed[places] = self._changed(value_type, array, of_type)
         changed &= ~nulls
