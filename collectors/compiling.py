@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from collectors.scaling import scaling_of
+from collectors.transforming import transform_of
 from common.config import PLANT_FILE, Document, build
 from common.errors import Finding
 from common.plant import Device, Group, Tag
@@ -128,13 +129,14 @@ def _check_elements(
 def _column(tag: Tag, level: str, resolved: Resolved[A]) -> Column:
     row = tag.row
     scaling = scaling_of(row)
+    transform, value_type = transform_of(row, resolved.value_type)
     limited = row.minimum is not None or row.maximum is not None
     if (scaling.calculates or row.deadband or limited or row.clamp) and (
-        resolved.value_type not in _NUMBERS
+        value_type not in _NUMBERS
     ):
         raise ValueError(
             f"scale, units to convert, ranges, limits and deadband need a number, but "
-            f"{resolved.canonical} is a {resolved.value_type}; leave them empty"
+            f"{resolved.canonical} is a {value_type}; leave them empty"
         )
     return Column(
         name=row.name + level,
@@ -152,4 +154,5 @@ def _column(tag: Tag, level: str, resolved: Resolved[A]) -> Column:
         maximum=math.inf if row.maximum is None else row.maximum,
         clamp_low=scaling.clamp_low,
         clamp_high=scaling.clamp_high,
+        transform=transform,
     )

@@ -85,6 +85,35 @@ class LossClass(enum.StrEnum):
     """Dropped before any other class loses a sample."""
 
 
+class EnumTexts(msgspec.Struct, frozen=True, array_like=True, tag="enum"):
+    """A state's number becomes its name; a number without a name stays a number, Uncertain."""
+
+    texts: tuple[tuple[int, str], ...]
+
+
+class BitField(msgspec.Struct, frozen=True, array_like=True, tag="bits"):
+    """Some bits of an integer: one is a truth value, several are a number."""
+
+    first: int
+    """0 is the least significant."""
+    count: int
+
+
+class CleanText(msgspec.Struct, frozen=True, array_like=True, tag="clean"):
+    """A text without what a PLC leaves behind it: NULs, blanks and control characters."""
+
+
+class LocalTime(msgspec.Struct, frozen=True, array_like=True, tag="local-time"):
+    """A date and time without a zone becomes an instant: ISO 8601, UTC."""
+
+    zone: str
+    """IANA name, `Europe/Berlin`."""
+
+
+Transform = EnumTexts | BitField | CleanText | LocalTime
+"""What happens to a raw value before anything else; each goes from one raw type to one other."""
+
+
 class Column(msgspec.Struct, frozen=True, array_like=True):
     """One tag of a plan: where its value comes from and what it means. Fields are only appended."""
 
@@ -111,6 +140,8 @@ class Column(msgspec.Struct, frozen=True, array_like=True):
     clamp_low: float = -math.inf
     clamp_high: float = math.inf
     """Published unit; a value beyond is held there, and Uncertain."""
+    transform: Transform | None = None
+    """Applied to the raw value, before scaling."""
 
     @property
     def scaled(self) -> bool:

@@ -45,6 +45,14 @@ class TagRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     minimum: Number | None = None
     maximum: Number | None = None
     """In the published unit: beyond them a value is published as it is, and Uncertain."""
+    enum: Text = ""
+    """`0=Stopped|1=Running|2=Fault`: the number is published as its text."""
+    bits: Annotated[str, Meta(pattern=r"^(\d{1,2}(-\d{1,2})?)?$")] = ""
+    """`3` or `4-7`: these bits of an integer; bit 0 is the least significant."""
+    text: Literal["", "clean"] = ""
+    """`clean`: without the NULs, blanks and control characters that PLCs leave in texts."""
+    time_zone: Text = ""
+    """The zone that a date and time without one is in: `Europe/Berlin`. Published in UTC."""
     deadband: Annotated[float, Meta(ge=0, le=1e300)] = 0.0
     """Absolute, in the published unit; 0 reports every change."""
     loss_class: LossClass = msgspec.field(default=LossClass.NORMAL, name="class")

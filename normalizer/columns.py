@@ -14,6 +14,7 @@ import numpy.typing as npt
 from common.block import NO_SOURCE_TIME, Layout, Part
 from common.records import Plan, Quality, Scan, ValueType
 from normalizer.limits import Limits
+from normalizer.transforms import Transforms
 
 INSTANT_NS_MAX = 2**62
 """The year 2116. A source time outside of 1970 to then is a device's error and left out."""
@@ -64,6 +65,7 @@ class GroupNormalizer:
         self._scale = np.array([column.scale for column in plan.columns])
         self._offset = np.array([column.offset for column in plan.columns])
         self._scaled = np.array([column.scaled for column in plan.columns])
+        self._transforms = Transforms(plan)
         self._limits = Limits(plan)
         self._deadband = np.array([column.deadband for column in plan.columns])
         self._deadband_whole = np.minimum(np.floor(self._deadband), 2.0**63).astype(np.uint64)
@@ -108,19 +110,18 @@ class GroupNormalizer:
             self._told_at_ns[:] = 0  # The clock was set back: which was told earlier is not known.
         self._newest_at_ns = scan.read_at_ns
         held = self._whole if scan.indexes is None else self._split(columns)
+        raw_values, codes = self._transforms.apply(scan.values, scan.qualities, scan.indexes)
         qualities = (
-            np.zeros(len(columns), np.uint32)
-            if scan.qualities is None
-            else np.array(scan.qualities, np.uint32)
+            np.zeros(len(columns), np.uint32) if codes is None else np.array(codes, np.uint32)
         )
         nulls = np.zeros(len(columns), bool)
         changed = np.zeros(len(columns), bool)
         arrays: dict[ValueType, Any] = {}
         for value_type, (places, of_type) in held.items():
             raw = (
-                scan.values
-                if len(places) == len(scan.values)
-                else [scan.values[place] for place in places.tolist()]
+                raw_values
+                if len(places) == len(raw_values)
+                else [raw_values[place] for place in places.tolist()]
             )
             array = self._typed(value_type, raw, places, qualities, nulls)
             if value_type is ValueType.FLOAT64:
