@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from collectors.scaling import scaling_of
+from collectors.scaling import deadband_of_range, scaling_of
 from collectors.transforming import transform_of
 from common.config import PLANT_FILE, Document, build
 from common.errors import Finding
@@ -131,7 +131,8 @@ def _column(tag: Tag, level: str, resolved: Resolved[A]) -> Column:
     scaling = scaling_of(row)
     transform, value_type = transform_of(row, resolved.value_type)
     limited = row.minimum is not None or row.maximum is not None
-    if (scaling.calculates or row.deadband or limited or row.clamp) and (
+    of_range = deadband_of_range(row)
+    if (scaling.calculates or row.deadband or row.deadband_percent or limited or row.clamp) and (
         value_type not in _NUMBERS
     ):
         raise ValueError(
@@ -147,7 +148,10 @@ def _column(tag: Tag, level: str, resolved: Resolved[A]) -> Column:
         unit=scaling.unit,
         scale=scaling.scale,
         offset=scaling.offset,
-        deadband=row.deadband,
+        deadband=row.deadband or of_range,
+        deadband_percent=row.deadband_percent if row.deadband_of == "value" else 0.0,
+        min_interval_ms=row.min_interval_ms,
+        heartbeat_s=row.heartbeat_s,
         description=row.description,
         loss_class=row.loss_class,
         minimum=-math.inf if row.minimum is None else row.minimum,

@@ -54,3 +54,25 @@ def scaling_of(row: TagRow) -> Scaling:
         )
         scale, offset, low, high = a * scale, a * offset + b, a * low + b, a * high + b
     return Scaling(scale, offset, published.code if published else row.unit, low, high)
+
+
+def deadband_of_range(row: TagRow) -> float:
+    """Return the absolute deadband that a share of the range means; 0 when none is asked for.
+
+    The range is minimum to maximum, else the scaled range. Raises ValueError when there is neither.
+    """
+    if row.deadband_of != "range":
+        return 0.0
+    ends = (row.minimum, row.maximum)
+    if None in ends:
+        line = scaling_of(row)
+        if row.raw_low is None or row.raw_high is None:
+            raise ValueError(
+                "deadband_of = range needs a range: minimum and maximum, or raw_low, raw_high, "
+                "scaled_low and scaled_high"
+            )
+        ends = (row.raw_low * line.scale + line.offset, row.raw_high * line.scale + line.offset)
+    low, high = ends
+    assert low is not None  # noqa: S101 - both are, by the lines above
+    assert high is not None  # noqa: S101 - the same
+    return abs(high - low) * row.deadband_percent / 100

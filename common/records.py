@@ -45,13 +45,21 @@ class Quality:
     BAD_NOT_CONNECTED = 0x808A0000
     BAD_DEVICE_FAILURE = 0x808B0000
     BAD_SENSOR_FAILURE = 0x808C0000
+    REPEATED = 0x00000402
+    """Info bits beside any of the above: DataValue, Interpolated (OPC 10000-4, 7.39.1). A value
+    told again after silence is the last one, held on to now."""
 
 
 _NAMES = {
     code: "".join(part.capitalize() for part in name.split("_"))
     for name, code in vars(Quality).items()
-    if name.isupper()
+    if name.isupper() and name != "REPEATED"
 }
+
+
+def is_repeated(code: int) -> bool:
+    """Return whether a status code says that the value was told before, and is told again."""
+    return code & 0x0000041F == Quality.REPEATED
 
 
 def quality_word(code: int) -> str:
@@ -142,6 +150,12 @@ class Column(msgspec.Struct, frozen=True, array_like=True):
     """Published unit; a value beyond is held there, and Uncertain."""
     transform: Transform | None = None
     """Applied to the raw value, before scaling."""
+    deadband_percent: float = 0.0
+    """Of the value last told; the larger of the two deadbands holds."""
+    min_interval_ms: int = 0
+    """Changes are not told more often; the last one is told when the time is over."""
+    heartbeat_s: float = 0.0
+    """After so long a silence the value is told again, marked as a repetition; 0: never."""
 
     @property
     def scaled(self) -> bool:

@@ -18,7 +18,11 @@ TAGS_MAX = 10_000
 Text = Annotated[str, Meta(max_length=1_024)]
 Number = Annotated[float, Meta(ge=-1e300, le=1e300)]
 _RANGE = ("raw_low", "raw_high", "scaled_low", "scaled_high")
-_NUMBERS = ("scale", "offset", "deadband", "minimum", "maximum", *_RANGE)
+_NUMBERS = (
+    *("scale", "offset", "deadband", "deadband_percent", "minimum", "maximum", *_RANGE),
+    *("min_interval_ms", "heartbeat_s"),
+)
+_WHOLE = ("min_interval_ms",)
 
 
 class TagRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -55,6 +59,13 @@ class TagRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """The zone that a date and time without one is in: `Europe/Berlin`. Published in UTC."""
     deadband: Annotated[float, Meta(ge=0, le=1e300)] = 0.0
     """Absolute, in the published unit; 0 reports every change."""
+    deadband_percent: Annotated[float, Meta(ge=0, le=1_000)] = 0.0
+    deadband_of: Literal["", "value", "range"] = ""
+    """What deadband_percent is a share of: the value last told, or the whole range."""
+    min_interval_ms: Annotated[int, Meta(ge=0, le=86_400_000)] = 0
+    """Changes are told no more often; the last of them is told when the time is over."""
+    heartbeat_s: Annotated[float, Meta(ge=0, le=86_400)] = 0.0
+    """After so long a silence the value is told again, marked as a repetition; 0: never."""
     loss_class: LossClass = msgspec.field(default=LossClass.NORMAL, name="class")
     """Column `class`: what a full queue may give up of this tag, as [queue] when_full says.
     `first-to-go` is dropped before any other tag loses a sample; `normal` next, thinned first under
@@ -75,6 +86,10 @@ class TagRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             raise ValueError("a range must not be empty: its low and high ends are the same")
         if self.clamp and not given:
             raise ValueError("clamp needs the range to hold: raw_low, raw_high and scaled_low, …")
+        if bool(self.deadband_percent) != bool(self.deadband_of):
+            raise ValueError("deadband_percent and deadband_of belong together; give both")
+        if self.deadband and self.deadband_percent:
+            raise ValueError("deadband and deadband_percent say it twice; keep one of them")
         if self.minimum is not None and self.maximum is not None and self.minimum >= self.maximum:
             raise ValueError(f"minimum {self.minimum:g} must be below maximum {self.maximum:g}")
 
@@ -209,7 +224,7 @@ def _numbers(row: dict[str, Any], delimiter: str) -> dict[str, Any]:
         if key in row:
             text = row[key].replace(",", ".") if delimiter == ";" else row[key]
             try:
-                row[key] = float(text)
+                row[key] = int(text) if key in _WHOLE else float(text)
             except ValueError:
                 continue  # Left as text: the row's check names cell, column and what was found.
     return row

@@ -14,6 +14,13 @@ import numpy.typing as npt
 from common.block import NO_SOURCE_TIME, Layout, Part
 from common.records import Plan, Quality, Scan, ValueType
 from normalizer.limits import Limits
+from normalizer.reporting import (
+    DTYPES,
+    Ready,
+    Reporting,
+    Verdict,
+    marked_as_repeated,
+)
 from normalizer.transforms import Transforms
 
 INSTANT_NS_MAX = 2**62
@@ -33,12 +40,6 @@ _ACCEPTED: dict[ValueType, frozenset[type]] = {
     ValueType.FLOAT64: frozenset({float, int}),
     ValueType.STRING: frozenset({str}),
     ValueType.BYTES: frozenset({bytes}),
-}
-_DTYPES: dict[ValueType, Any] = {
-    ValueType.BOOL: np.uint8,
-    ValueType.INT64: np.int64,
-    ValueType.UINT64: np.uint64,
-    ValueType.FLOAT64: np.float64,
 }
 _EMPTY: dict[ValueType, Any] = {
     ValueType.BOOL: False,
@@ -67,20 +68,7 @@ class GroupNormalizer:
         self._scaled = np.array([column.scaled for column in plan.columns])
         self._transforms = Transforms(plan)
         self._limits = Limits(plan)
-        self._deadband = np.array([column.deadband for column in plan.columns])
-        self._deadband_whole = np.minimum(np.floor(self._deadband), 2.0**63).astype(np.uint64)
-        """For integers: more than the deadband is more than its whole part."""
-        self._reported: Mask = np.zeros(width, bool)
-        self._told_at_ns = np.zeros(width, np.int64)
-        self._newest_at_ns = 0
-        self._quality: Codes = np.zeros(width, np.uint32)
-        self._null: Mask = np.zeros(width, bool)
-        self._last: dict[ValueType, Any] = {
-            value_type: np.zeros(width, _DTYPES[value_type])
-            if value_type in _DTYPES
-            else np.full(width, None, object)
-            for value_type in self.layout.columns_of
-        }
+        self._reporting = Reporting(self.layout)
         self._all_columns = np.arange(width, dtype=np.uint16)
         self._whole = {
             value_type: (columns, columns) for value_type, columns in self.layout.columns_of.items()
@@ -97,25 +85,31 @@ class GroupNormalizer:
             raise ScanMalformed(f"a number does not fit its place: {error}") from error
 
     def forget(self, up_to_ns: int) -> None:
-        """Tell again, with the next scan, every value whose record may be among those lost.
+        """Tell again what may be among what was lost (reporting.py)."""
+        self._reporting.forget(up_to_ns)
 
-        `up_to_ns`: the latest read time of what was lost. A value told later stands in a record
-        that is still there.
-        """
-        self._reported[self._told_at_ns <= up_to_ns] = False
+    @property
+    def waits(self) -> bool:
+        """True when `due` may have something to say."""
+        return self._reporting.waits
+
+    def due(self, now_ns: int, *, alive: bool) -> list[tuple[Part, bool]]:
+        """Return what is to be told without a scan, and whether it is a repetition."""
+        return [
+            (self._part_of(ready), ready.repeated)
+            for ready in self._reporting.due(now_ns, alive=alive)
+        ]
 
     def _normalise(self, scan: Scan) -> Part | None:
         columns = self._present(scan)
-        if scan.read_at_ns < self._newest_at_ns:
-            self._told_at_ns[:] = 0  # The clock was set back: which was told earlier is not known.
-        self._newest_at_ns = scan.read_at_ns
+        self._reporting.notice(scan.read_at_ns)
         held = self._whole if scan.indexes is None else self._split(columns)
         raw_values, codes = self._transforms.apply(scan.values, scan.qualities, scan.indexes)
         qualities = (
             np.zeros(len(columns), np.uint32) if codes is None else np.array(codes, np.uint32)
         )
         nulls = np.zeros(len(columns), bool)
-        changed = np.zeros(len(columns), bool)
+        moved = np.zeros(len(columns), bool)
         arrays: dict[ValueType, Any] = {}
         for value_type, (places, of_type) in held.items():
             raw = (
@@ -129,11 +123,11 @@ class GroupNormalizer:
             if value_type in _NUMBERS:
                 array = self._limits.apply(array, of_type, places, qualities, nulls)
             arrays[value_type] = array
-            changed[places] = self._changed(value_type, array, of_type)
-        changed &= ~nulls
-        changed |= ~self._reported[columns] | (nulls != self._null[columns])
-        changed |= qualities != self._quality[columns]
-        return self._report(scan, columns, held, arrays, changed, qualities, nulls)
+            moved[places] = self._reporting.moved(value_type, array, of_type)
+        verdict = self._reporting.judge(columns, scan.read_at_ns, moved, qualities, nulls)
+        if verdict.hold is not None and verdict.hold.any():
+            self._hold(scan, columns, held, arrays, verdict.hold)
+        return self._report(scan, columns, held, arrays, verdict, qualities, nulls)
 
     def _present(self, scan: Scan) -> npt.NDArray[np.uint16]:
         columns = self._all_columns
@@ -209,23 +203,38 @@ class GroupNormalizer:
             array = np.where(finite, array, 0.0)
         return array
 
-    def _changed(self, value_type: ValueType, array: Any, of_type: npt.NDArray[np.uint16]) -> Mask:
-        last = self._last[value_type][of_type]
-        if value_type not in _DTYPES:
-            return np.array([a != b for a, b in zip(array, last, strict=True)], bool)
-        different: Mask = array != last
-        deadband = self._deadband[of_type]
-        if not deadband.any():
-            return different
-        if value_type is ValueType.FLOAT64:
-            with np.errstate(over="ignore"):
-                distance: Any = np.abs(array - last)
-            different &= (deadband == 0) | (distance > deadband)
-            return different
-        # In whole numbers: floats would lose the last bits of a counter above 2**53.
-        distance = np.where(array > last, array - last, last - array).astype(np.uint64)
-        different &= (deadband == 0) | (distance > self._deadband_whole[of_type])
-        return different
+    def _hold(
+        self,
+        scan: Scan,
+        columns: npt.NDArray[np.uint16],
+        held: dict[ValueType, tuple[npt.NDArray[Any], npt.NDArray[np.uint16]]],
+        arrays: dict[ValueType, Any],
+        hold: Mask,
+    ) -> None:
+        """Keep what came too soon after the last telling."""
+        for value_type, (places, of_type) in held.items():
+            mask = hold[places]
+            if mask.any():
+                array = _masked(arrays[value_type], mask)
+                self._reporting.held_values(value_type, of_type[mask], array, scan.read_at_ns)
+        times = _source_times(scan, hold)
+        self._reporting.held_source_times(columns[hold], NO_SOURCE_TIME if times is None else times)
+
+    def _part_of(self, ready: Ready) -> Part:
+        quality_at = np.flatnonzero(ready.qualities).astype(np.uint32)
+        null_at = np.flatnonzero(ready.nulls).astype(np.uint32)
+        timed = bool((ready.source_at_ns != NO_SOURCE_TIME).any())
+        return Part(
+            layout=self.layout,
+            read_at_ns=ready.read_at_ns - ready.read_at_ns % READ_AT_STEP_NS,
+            arrays=ready.arrays,
+            samples=len(ready.columns),
+            indexes=None if len(ready.columns) == len(self._all_columns) else ready.columns,
+            nulls=null_at if len(null_at) else None,
+            quality_at=quality_at if len(quality_at) else None,
+            qualities=ready.qualities[quality_at] if len(quality_at) else None,
+            source_at_ns=ready.source_at_ns if timed else None,
+        )
 
     def _report(
         self,
@@ -233,47 +242,47 @@ class GroupNormalizer:
         columns: npt.NDArray[np.uint16],
         held: dict[ValueType, tuple[npt.NDArray[Any], npt.NDArray[np.uint16]]],
         arrays: dict[ValueType, Any],
-        changed: Mask,
+        verdict: Verdict,
         qualities: Codes,
         nulls: Mask,
     ) -> Part | None:
-        count = int(np.count_nonzero(changed))
+        tell = verdict.tell
+        count = int(np.count_nonzero(tell))
         if count == 0:
             return None
         everything = count == len(columns)
         reported = {}
         for value_type, (places, of_type) in held.items():
             array = arrays[value_type]
-            mask = changed[places]
+            mask = tell[places]
             if not everything:
                 array = _masked(array, mask)
                 of_type = of_type[mask]  # noqa: PLW2901 - the reported ones from here on
             if len(of_type):
-                self._last[value_type][of_type] = array
+                self._reporting.told_values(value_type, of_type, array)
                 reported[value_type] = array
-        columns_reported = columns if everything else columns[changed]
-        self._reported[columns_reported] = True
-        self._told_at_ns[columns_reported] = scan.read_at_ns
-        self._quality[columns_reported] = qualities[changed]
-        self._null[columns_reported] = nulls[changed]
-        bad_at = np.flatnonzero(qualities[changed]).astype(np.uint32)
-        null_at = np.flatnonzero(nulls[changed]).astype(np.uint32)
+        columns_told = columns if everything else columns[tell]
+        self._reporting.told(columns_told, scan.read_at_ns, qualities[tell], nulls[tell])
+        if verdict.repeated is not None and verdict.repeated.any():
+            qualities = marked_as_repeated(qualities, verdict.repeated)
+        bad_at = np.flatnonzero(qualities[tell]).astype(np.uint32)
+        null_at = np.flatnonzero(nulls[tell]).astype(np.uint32)
         return Part(
             layout=self.layout,
             read_at_ns=scan.read_at_ns - scan.read_at_ns % READ_AT_STEP_NS,
             arrays=reported,
             samples=count,
-            indexes=None if count == len(self._all_columns) else columns_reported,
+            indexes=None if count == len(self._all_columns) else columns_told,
             nulls=null_at if len(null_at) else None,
             quality_at=bad_at if len(bad_at) else None,
-            qualities=qualities[changed][bad_at] if len(bad_at) else None,
-            source_at_ns=_source_times(scan, changed),
+            qualities=qualities[tell][bad_at] if len(bad_at) else None,
+            source_at_ns=_source_times(scan, tell),
         )
 
 
 def _array(value_type: ValueType, values: Sequence[Any]) -> Any:
-    if value_type in _DTYPES:
-        return np.array(values, _DTYPES[value_type])
+    if value_type in DTYPES:
+        return np.array(values, DTYPES[value_type])
     return values if isinstance(values, list) else list(values)
 
 

@@ -13,10 +13,10 @@ import msgspec
 from common.block import Part
 from common.clock import monotonic_s, now_ns
 from common.handoff import Counts, Delivery, HandoffReceiver
-from common.health import INTERVAL_S
+from common.health import INTERVAL_S, STALE_S, read_health
 from common.log import get_log
 from common.process import Stopping
-from common.queue import QueueWriter
+from common.queue import Account, Changes, QueueWriter
 from common.records import Gap, Plan, Position, decode_scan
 from normalizer.accounts import Accounts
 from normalizer.columns import GroupNormalizer, ScanMalformed
@@ -29,6 +29,7 @@ GATHER_S = 0.01
 """Scans that come within this time share one commit: one fsync for all of them."""
 COMMIT_BYTES_MAX = 8 * 1024 * 1024
 READER_CHECK_S = 60.0
+DUE_EVERY_S = 0.1
 PLANS_MAX = 4_096
 """Kept in memory; the catalog has them all."""
 
@@ -47,10 +48,14 @@ class NormalizerService:
         self._plans: dict[bytes, Plan] = {}
         self._planless: set[bytes] = set()
         self._groups: dict[tuple[str, str], GroupNormalizer] = {}
+        self._collector_of: dict[tuple[str, str], str] = {}
+        self._run_dir = run_dir
+        self._alive: set[str] = set()
+        """Processes whose health files are fresh, as of the last look around."""
         self._accounts = Accounts(queue.tallies(), queue.epoch)
         self._maintenance = Maintenance(queue)
         self._report = Report(run_dir, queue)
-        self._next_check_s = self._next_readers_s = 0.0
+        self._next_check_s = self._next_readers_s = self._next_due_s = 0.0
         queue.cursors = lambda: targets.claimed_after(queue.epoch)
 
     def run(self, stopping: Stopping) -> None:
@@ -72,6 +77,7 @@ class NormalizerService:
         if monotonic_s() >= self._next_check_s:
             self._next_check_s = monotonic_s() + INTERVAL_S
             self._look_around("full" if self._queue.full else "running")
+        self._tell_without_scans()
         self._maintenance.run_when_due()
         self._retell()
 
@@ -110,6 +116,7 @@ class NormalizerService:
         part: Part | None = None
         try:
             scan = decode_scan(delivery.payload)
+            self._collector_of[plan.device, plan.group] = delivery.collector
             part = self._group(plan).normalise(scan)
         except (msgspec.DecodeError, ScanMalformed) as error:
             log.error("scan not usable", device=plan.device, group=plan.group, error=error)
@@ -134,6 +141,27 @@ class NormalizerService:
             group = self._groups[key] = GroupNormalizer(plan)
         return group
 
+    def _tell_without_scans(self) -> None:
+        """Commit values that were held back and are due, and repetitions after long silence."""
+        if monotonic_s() < self._next_due_s or self._queue.full:
+            return
+        self._next_due_s = monotonic_s() + DUE_EVERY_S
+        parts: list[Part | Gap] = []
+        ledger = Changes()
+        for key, group in self._groups.items():
+            if not group.waits:
+                continue
+            # Nothing is repeated for a collector that may be dead.
+            alive = self._collector_of.get(key) in self._alive
+            for part, repeated in group.due(now_ns(), alive=alive):
+                parts.append(part)
+                # What was held had been booked as unchanged; a repetition was never collected.
+                booked = Account(collected=part.samples)
+                ledger.add(*key, booked if repeated else Account(unchanged=-part.samples))
+        if parts:
+            self._queue.append(parts, accounts=ledger)
+            self._report.committed(0, parts)
+
     def _retell(self) -> None:
         """Have every value told again whose last record may be among what was dropped."""
         for gap in self._queue.untold:
@@ -148,6 +176,10 @@ class NormalizerService:
         """Once a second: what the targets have, what the disk gives; then say how things are."""
         if self._targets.changed():
             self._groups.clear()  # A target that begins now must be told everything once.
+        fresh_ns = now_ns() - int(STALE_S * 1e9)
+        self._alive = {
+            name for name, health in read_health(self._run_dir).items() if health.at_ns > fresh_ns
+        }
         positions = self._targets.positions(self._queue.epoch)
         self._queue.delivered = min(positions.values(), default=0)
         self._queue.fit_to_disk()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectors.scaling import Scaling, scaling_of
+from collectors.scaling import Scaling, deadband_of_range, scaling_of
 from common.tagtable import TagRow
 
 
@@ -96,3 +96,22 @@ def test_scaling_and_converting_at_once_is_the_same_as_one_after_the_other(
     line = scaling(scale=scale, offset=offset, source_unit="bar", unit="kPa")
 
     assert at(line, raw) == pytest.approx((raw * scale + offset) * 100, rel=1e-9, abs=1e-6)
+
+
+def share(**columns: object) -> float:
+    row = TagRow(name="T", address="a", deadband_percent=1.0, deadband_of="range", **columns)  # type: ignore[arg-type]
+    return deadband_of_range(row)
+
+
+def test_a_share_of_the_range_is_an_absolute_deadband() -> None:
+    line = {"raw_low": 0.0, "raw_high": 100.0, "scaled_low": 32.0, "scaled_high": 212.0}
+
+    assert share(minimum=-50, maximum=150) == pytest.approx(2)
+    assert share(**line) == pytest.approx(1.8)
+    assert share(**line, source_unit="°F", unit="Cel") == pytest.approx(1.0), "as it is published"
+    assert share(**line, minimum=0, maximum=1_000) == pytest.approx(10), "what was said outright"
+
+
+def test_a_share_of_no_range_is_refused() -> None:
+    with pytest.raises(ValueError, match="needs a range: minimum and maximum"):
+        share(minimum=0)

@@ -92,6 +92,16 @@ def test_every_error_is_shown_at_once_with_file_and_line(tmp_path: Path) -> None
             "name,address,minimum,maximum\nA,B,5,5\n",
             "press.csv:2: A: minimum 5 must be below maximum 5",
         ),
+        (
+            "name,address,deadband_percent\nA,B,5\n",
+            "deadband_percent and deadband_of belong together",
+        ),
+        (
+            "name,address,deadband,deadband_percent,deadband_of\nA,B,1,5,value\n",
+            "deadband and deadband_percent say it twice",
+        ),
+        ("name,address,min_interval_ms\nA,B,-1\n", "column 'min_interval_ms': expected `int` >= 0"),
+        ("name,address,min_interval_ms\nA,B,0.5\n", "'min_interval_ms': expected `int`, got `str`"),
         ("name,address,deadband\nA,B,-1\n", ">= 0.0, found -1.0"),
         ("name,address,scale\nA,B,nan\n", "found nan"),
         ("name,address\n,B\n", "column 'name' is empty"),
@@ -297,6 +307,16 @@ def test_a_row_in_the_plant_file_has_a_class_too(tmp_path: Path) -> None:
 
     found = [tag.row.loss_class for tag in plant.devices[0].groups[0].tags]
     assert found == [LossClass.KEEP, LossClass.NORMAL]
+
+
+def test_numbers_of_a_spreadsheet_are_numbers_in_every_column(tmp_path: Path) -> None:
+    """Seen to bite: with a whole number left as a float in an int column."""
+    csv = "name;address;min_interval_ms;heartbeat_s;deadband\nA;B;250;1,5;0,2\n"
+
+    [tag] = load(tmp_path, GATEWAY + DEVICE + GROUP, csv).devices[0].groups[0].tags
+    row = tag.row
+
+    assert (row.min_interval_ms, row.heartbeat_s, row.deadband) == (250, 1.5, 0.2)
 
 
 def test_every_column_of_the_tag_table_is_on_its_page() -> None:

@@ -10,7 +10,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from common.clock import monotonic_s, now_ns
 from common.handoff import HandoffReceiver, HandoffSender, handoff_address
+from common.health import write_health
 from common.outbox import Outbox
 from common.queue import Bounds, Cursor, QueueWriter, WhenFull
 from common.records import Column, Gap, GapRecord, Plan, Record, Scan, ValueType
@@ -197,3 +199,23 @@ async def test_a_scan_that_cannot_be_used_is_a_gap_of_its_size(house: House) -> 
     assert (gap.device, gap.group, gap.cause) == ("press", "slow", "scan-damaged")
     assert (gap.scans, gap.samples) == (1, 2)
     assert [r.values for r in records if isinstance(r, Record)] == [[1.0], [3.0]]
+
+
+async def test_what_was_held_back_is_told_and_booked_without_another_scan(house: House) -> None:
+    """Seen to bite: with the held samples left in `unchanged` the ledger does not balance."""
+    slow = msgspec.structs.replace(PLAN.columns[0], min_interval_ms=50, heartbeat_s=0.2)
+    plan = msgspec.structs.replace(PLAN, columns=(slow,))
+    write_health(house.folder, "collector-s7", "running", {})
+    house.outbox.remember(plan)
+    at_ns = now_ns()
+    for value in (1.0, 2.0, 3.0):
+        house.sender.put(Scan(plan.fingerprint, at_ns, 0, [value]), plan)
+    deadline_s = monotonic_s() + 10
+    while len(house.told()) < 4 and monotonic_s() < deadline_s:
+        await asyncio.sleep(0.01)
+        house.service.step()
+
+    assert house.told()[:4] == [1.0, 3.0, 3.0, 3.0], "the last value, then its repetitions"
+    account = house.queue.ledger().total
+    assert account.unexplained == 0
+    assert account.unchanged == 1, "the value in the middle"
