@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from collectors.making import counter_columns, made_columns
 from collectors.scaling import deadband_of_range, scaling_of
 from collectors.transforming import transform_of
 from common.config import PLANT_FILE, Document, build
@@ -68,7 +69,11 @@ def compile_groups(
     `resolve` raises ValueError with a text that tells the person what to write instead.
     """
     before = len(findings)
-    groups = tuple(_compile_group(device, group, resolve, findings) for group in device.groups)
+    scanned = [_compile_group(device, group, resolve, findings) for group in device.groups]
+    groups = tuple(
+        _with_made_columns(device.groups[number], scanned, number, findings)
+        for number in range(len(scanned))
+    )
     _check_elements(device, groups, findings)
     return groups if len(findings) == before else None
 
@@ -79,9 +84,10 @@ def _compile_group(
     resolve: Callable[[TagRow], Resolved[A] | ResolvedArray[A]],
     findings: list[Finding],
 ) -> CompiledGroup[A]:
+    """Return the group with what the device gives."""
     columns: list[Column] = []
     addresses: list[A] = []
-    for tag in group.tags:
+    for tag in (tag for tag in group.tags if not tag.row.expression):
         try:
             resolved = resolve(tag.row)
             for level, element in _elements(resolved):
@@ -89,10 +95,6 @@ def _compile_group(
                 addresses.append(element.address)
         except ValueError as error:
             findings.append(Finding(tag.place, tag.where, str(error)))
-    if len(columns) > TAGS_MAX:
-        where = f"devices.{device.name}.groups.{group.name}"
-        text = f"a group has at most {TAGS_MAX} tags, found {len(columns)} with every array element"
-        findings.append(Finding(PLANT_FILE, where, text))
     plan = Plan(
         protocol=device.protocol,
         device=device.name,
@@ -102,6 +104,35 @@ def _compile_group(
         columns=tuple(columns),
     )
     return CompiledGroup(plan, tuple(addresses))
+
+
+def _with_made_columns(
+    group: Group, scanned: list[CompiledGroup[A]], number: int, findings: list[Finding]
+) -> CompiledGroup[A]:
+    """Return the group with what is made of it: totals of counters, then expressions."""
+    plan = scanned[number].plan
+    here = {column.name: (index, column) for index, column in enumerate(plan.columns)}
+    others = (each.plan for each in scanned if each.plan is not plan)
+    elsewhere = {column.name: column for other in others for column in other.columns}
+    made: list[Column] = []
+    for tag in (tag for tag in group.tags if tag.row.counter and tag.row.name in here):
+        try:
+            index, column = here[tag.row.name]
+            made += counter_columns(tag.row, column, index)
+        except ValueError as error:
+            findings.append(Finding(tag.place, tag.where, str(error)))
+    expressions = [tag for tag in group.tags if tag.row.expression]
+    made += made_columns(expressions, here, elsewhere, findings)
+    where = f"devices.{plan.device}.groups.{group.name}"
+    total = len(plan.columns) + len(made)
+    if total > TAGS_MAX:
+        text = f"a group has at most {TAGS_MAX} tags, found {total} with every array element"
+        findings.append(Finding(PLANT_FILE, where, text))
+    if made and not plan.columns:
+        text = "a group needs a tag that the device gives: expressions are made when it is read"
+        findings.append(Finding(PLANT_FILE, where, text))
+    columns = (*plan.columns, *made)
+    return CompiledGroup(msgspec.structs.replace(plan, columns=columns), scanned[number].addresses)
 
 
 def _elements(

@@ -40,6 +40,7 @@ class Quality:
     BAD_WAITING_FOR_INITIAL_DATA = 0x80320000
     BAD_NODE_ID_UNKNOWN = 0x80340000
     BAD_OUT_OF_RANGE = 0x803C0000
+    BAD_NO_DATA = 0x809B0000
     BAD_TYPE_MISMATCH = 0x80740000
     BAD_CONFIGURATION_ERROR = 0x80890000
     BAD_NOT_CONNECTED = 0x808A0000
@@ -122,6 +123,40 @@ Transform = EnumTexts | BitField | CleanText | LocalTime
 """What happens to a raw value before anything else; each goes from one raw type to one other."""
 
 
+class CounterDelta(msgspec.Struct, frozen=True, array_like=True, tag="delta"):
+    """Increments of a counter of the same plan, one for each reading that counts some."""
+
+    of: int
+    """Column of the counter."""
+    modulus: int
+    """At which it begins again with 0; 0: never."""
+
+
+class CounterTotal(msgspec.Struct, frozen=True, array_like=True, tag="total"):
+    """All increments since the gateway first read the counter; survives resets and restarts."""
+
+    of: int
+    modulus: int
+
+
+class Expression(msgspec.Struct, frozen=True, array_like=True, tag="expression"):
+    """A value calculated from others of the same device (common/expressions.py)."""
+
+    text: str
+
+
+class WindowValue(msgspec.Struct, frozen=True, array_like=True, tag="window"):
+    """An aggregate of a column of the same plan over windows aligned to the clock."""
+
+    function: str
+    of: int
+    window_s: float
+
+
+Made = CounterDelta | CounterTotal | Expression | WindowValue
+"""Where a column's values come from that no device gives."""
+
+
 class Column(msgspec.Struct, frozen=True, array_like=True):
     """One tag of a plan: where its value comes from and what it means. Fields are only appended."""
 
@@ -156,6 +191,8 @@ class Column(msgspec.Struct, frozen=True, array_like=True):
     """Changes are not told more often; the last one is told when the time is over."""
     heartbeat_s: float = 0.0
     """After so long a silence the value is told again, marked as a repetition; 0: never."""
+    made: Made | None = None
+    """None: the device gives it. Made columns stand behind all others of their plan."""
 
     @property
     def scaled(self) -> bool:
@@ -172,6 +209,11 @@ class Plan(msgspec.Struct, frozen=True, array_like=True, dict=True):
     asset: str
     period_ms: int
     columns: tuple[Column, ...]
+
+    @cached_property
+    def scanned(self) -> tuple[Column, ...]:
+        """The columns that a scan has: those that the device gives."""
+        return tuple(column for column in self.columns if column.made is None)
 
     @cached_property
     def encoded(self) -> bytes:

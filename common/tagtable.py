@@ -29,7 +29,8 @@ class TagRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """One row of a tag table. An empty cell means the default."""
 
     name: Annotated[str, Meta(min_length=1, max_length=256)]
-    address: Annotated[str, Meta(min_length=1, max_length=1_024)]
+    address: Annotated[str, Meta(max_length=1_024)] = ""
+    """Where the device keeps it; empty for a tag that has an expression instead."""
     type: Text = ""
     """The protocol's name of the type; may also be part of the address."""
     unit: Text = ""
@@ -57,6 +58,11 @@ class TagRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """`clean`: without the NULs, blanks and control characters that PLCs leave in texts."""
     time_zone: Text = ""
     """The zone that a date and time without one is in: `Europe/Berlin`. Published in UTC."""
+    counter: Text = ""
+    """`resets`, `16-bit`, `32-bit`, `64-bit` or the number at which it begins again with 0. Beside
+    the counter itself `name/total` and `name/delta` are published."""
+    expression: Annotated[str, Meta(max_length=1_000)] = ""
+    """Instead of an address: what the tag is made of (common/expressions.py)."""
     deadband: Annotated[float, Meta(ge=0, le=1e300)] = 0.0
     """Absolute, in the published unit; 0 reports every change."""
     deadband_percent: Annotated[float, Meta(ge=0, le=1_000)] = 0.0
@@ -74,6 +80,8 @@ class TagRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def __post_init__(self) -> None:
         """Refuse what would publish a constant, or says two things of one."""
+        if bool(self.address) == bool(self.expression):
+            raise ValueError("a tag needs an address or an expression, and not both")
         if self.scale == 0:
             raise ValueError("scale must not be 0: it would hide the machine behind a constant")
         given = [key for key in _RANGE if getattr(self, key) is not None]
@@ -124,10 +132,9 @@ def _row(place: str, where: str, cells: dict[str, Any], findings: list[Finding])
             findings.append(Finding(place, where, f"unknown key {key!r}{suggestion(key, COLUMNS)}"))
             bad = True
     fields = {each.encode_name: each for each in msgspec.structs.fields(TagRow)}
-    for key in ("name", "address"):
-        if key not in cells:
-            findings.append(Finding(place, where, f"column {key!r} is empty; every tag needs one"))
-            bad = True
+    if "name" not in cells:
+        findings.append(Finding(place, where, "column 'name' is empty; every tag needs one"))
+        bad = True
     for key, value in cells.items():
         try:
             if key in fields:

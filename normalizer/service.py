@@ -19,7 +19,9 @@ from common.process import Stopping
 from common.queue import Account, Changes, QueueWriter
 from common.records import Gap, Plan, Position, decode_scan
 from normalizer.accounts import Accounts
-from normalizer.columns import GroupNormalizer, ScanMalformed
+from normalizer.columns import GroupNormalizer, Origin, ScanMalformed
+from normalizer.counters import CounterState, decode_state, encode_state
+from normalizer.deriving import DeviceMemory
 from normalizer.maintenance import Maintenance
 from normalizer.report import Report
 from normalizer.targets import Targets
@@ -48,6 +50,12 @@ class NormalizerService:
         self._plans: dict[bytes, Plan] = {}
         self._planless: set[bytes] = set()
         self._groups: dict[tuple[str, str], GroupNormalizer] = {}
+        self._memories: dict[str, DeviceMemory] = {}
+        self._known_counters = {
+            name: decode_state(state) for name, state in queue.counter_states().items()
+        }
+        self._counters: dict[str, CounterState] = {}
+        """To commit together with the scans that advanced them."""
         self._collector_of: dict[tuple[str, str], str] = {}
         self._run_dir = run_dir
         self._alive: set[str] = set()
@@ -98,7 +106,10 @@ class NormalizerService:
                 positions=positions,
                 tallies=self._accounts.changed,
                 accounts=self._accounts.ledger,
+                counters={name: encode_state(each) for name, each in self._counters.items()},
             )
+        self._known_counters |= self._counters
+        self._counters.clear()
         self._accounts.committed()
         self._receiver.acknowledge()
         scans = sum(isinstance(each, Delivery) for each in arrived)
@@ -117,14 +128,20 @@ class NormalizerService:
         try:
             scan = decode_scan(delivery.payload)
             self._collector_of[plan.device, plan.group] = delivery.collector
-            part = self._group(plan).normalise(scan)
+            group = self._group(plan)
+            part = group.normalise(scan)
         except (msgspec.DecodeError, ScanMalformed) as error:
             log.error("scan not usable", device=plan.device, group=plan.group, error=error)
             return [*self._accounts.enter(delivery, plan, now_ns(), 0)]
         samples, reported = len(scan.values), part.samples if part else 0
         self._report.samples_received += samples
-        gaps = self._accounts.enter(delivery, plan, scan.read_at_ns, samples, reported)
-        return [*gaps, part] if part is not None else [*gaps]
+        closed = group.take_closed()
+        self._counters.update(group.changed_counters)
+        gaps = self._accounts.enter(
+            delivery, plan, scan.read_at_ns, samples, reported,
+            made=group.made_samples, closed=sum(each.samples for each in closed),
+        )  # fmt: skip
+        return [*gaps, *closed, part] if part is not None else [*gaps, *closed]
 
     def _plan(self, fingerprint: bytes) -> Plan | None:
         if fingerprint not in self._plans and (found := self._queue.plan(fingerprint)):
@@ -138,7 +155,8 @@ class NormalizerService:
         key = (plan.device, plan.group)
         group = self._groups.get(key)
         if group is None or group.layout.plan.fingerprint != plan.fingerprint:
-            group = self._groups[key] = GroupNormalizer(plan)
+            memory = self._memories.setdefault(plan.device, DeviceMemory())
+            group = self._groups[key] = GroupNormalizer(plan, self._known_counters, memory)
         return group
 
     def _tell_without_scans(self) -> None:
@@ -153,11 +171,12 @@ class NormalizerService:
                 continue
             # Nothing is repeated for a collector that may be dead.
             alive = self._collector_of.get(key) in self._alive
-            for part, repeated in group.due(now_ns(), alive=alive):
+            for part, origin in group.due(now_ns(), alive=alive):
                 parts.append(part)
-                # What was held had been booked as unchanged; a repetition was never collected.
-                booked = Account(collected=part.samples)
-                ledger.add(*key, booked if repeated else Account(unchanged=-part.samples))
+                # What was held had been booked as unchanged; the others were never collected.
+                fresh = Account(collected=part.samples)
+                held = Account(unchanged=-part.samples)
+                ledger.add(*key, held if origin is Origin.HELD else fresh)
         if parts:
             self._queue.append(parts, accounts=ledger)
             self._report.committed(0, parts)

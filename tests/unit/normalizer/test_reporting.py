@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from common.block import Part
 from common.records import Column, Plan, Quality, Scan, ValueType
-from normalizer.columns import GroupNormalizer
+from normalizer.columns import GroupNormalizer, Origin
 
 MS = 1_000_000
 S = 1_000_000_000
@@ -79,12 +79,12 @@ def test_changes_are_told_no_more_often_and_the_last_one_is_not_lost() -> None:
 
     now = [told(feed(group, number * PERIOD_NS, float(number))) for number in range(5)]
     early = group.due(START_NS + 900 * MS, alive=True)
-    [(late, repeated)] = group.due(START_NS + 1_000 * MS, alive=True)
+    [(late, origin)] = group.due(START_NS + 1_000 * MS, alive=True)
     after = group.due(START_NS + 9_000 * MS, alive=True)
 
     assert now == [0.0, None, None, None, None]
     assert early == []
-    assert (told(late), repeated) == (4.0, False)
+    assert (told(late), origin) == (4.0, Origin.HELD)
     assert late.read_at_ns == START_NS + 4 * PERIOD_NS, "of the time at which it was read"
     assert after == [], "once"
 
@@ -136,10 +136,10 @@ def test_a_device_that_says_nothing_is_repeated_while_its_collector_lives() -> N
     feed(group, 0, None, Quality.BAD_NO_COMMUNICATION)
 
     dead = group.due(START_NS + 61 * S, alive=False)
-    [(part, repeated)] = group.due(START_NS + 61 * S, alive=True)
+    [(part, origin)] = group.due(START_NS + 61 * S, alive=True)
 
     assert dead == []
-    assert repeated
+    assert origin is Origin.REPEATED
     assert part.nulls is not None
     assert quality(part) == Quality.BAD_NO_COMMUNICATION | Quality.REPEATED
     assert part.read_at_ns == START_NS + 61 * S
@@ -160,10 +160,10 @@ def test_values_that_are_no_numbers_can_be_held_and_repeated_too(value_type: Val
     feed(group, PERIOD_NS, second)
 
     [(held, _)] = group.due(START_NS + 2 * S, alive=True)
-    [(again, repeated)] = group.due(START_NS + 70 * S, alive=True)
+    [(again, origin)] = group.due(START_NS + 70 * S, alive=True)
 
     assert told(held) == second
-    assert (told(again), repeated) == (second, True)
+    assert (told(again), origin) == (second, Origin.REPEATED)
 
 
 def quality(part: Part | None) -> int:
