@@ -57,8 +57,16 @@ class Reference:
             value = float(raw) * column.scale + column.offset
             if not math.isfinite(value):
                 return None, quality if bad else Quality.BAD_OUT_OF_RANGE
-            return value, quality
+            return self.bounded(column, value, quality)
+        if column.value_type in LIMITS:
+            return self.bounded(column, raw, quality)
         return raw, quality
+
+    def bounded(self, column: Column, value: Any, quality: int) -> tuple[Any, int]:
+        held = min(max(value, column.clamp_low), column.clamp_high)
+        if (held != value or not column.minimum <= value <= column.maximum) and quality == 0:
+            quality = Quality.UNCERTAIN_ENGINEERING_UNITS_EXCEEDED
+        return held, quality
 
     def moved(self, index: int, value: Any, last: Any) -> bool:
         if value is None or last is None:
@@ -114,6 +122,10 @@ def plants(draw: st.DrawFn) -> tuple[Plan, list[Scan]]:
                 scale=draw(st.sampled_from([0.1, -2.0, 1e200])) if scaled else 1.0,
                 offset=draw(st.sampled_from([0.0, 273.15])) if scaled else 0.0,
                 deadband=draw(st.sampled_from([0.0, 0.5, 1.0])) if number else 0.0,
+                minimum=draw(st.sampled_from([-math.inf, -1.0])) if number else -math.inf,
+                maximum=draw(st.sampled_from([math.inf, 1.5])) if number else math.inf,
+                clamp_low=draw(st.sampled_from([-math.inf, -2.0])) if scaled else -math.inf,
+                clamp_high=draw(st.sampled_from([math.inf, 2.5])) if scaled else math.inf,
             )
         )  # fmt: skip
     plan = Plan("simulated", "press", "fast", "Press", 100, tuple(columns))
@@ -237,3 +249,44 @@ def test_a_scan_that_does_not_fit_its_plan_is_refused_whole(
 
     with pytest.raises(ScanMalformed):
         GroupNormalizer(plan).normalise(Scan(plan.fingerprint, 1, 1, values, indexes))  # type: ignore[arg-type]
+
+
+def test_a_clamped_value_is_held_and_says_so() -> None:
+    """Seen to bite: without the mark a value held at its end looks measured."""
+    group = GroupNormalizer(one_column(scale=0.1, clamp_low=0.0, clamp_high=100.0))
+
+    told = [
+        reported(
+            group.normalise(Scan(group.layout.plan.fingerprint, at, at, [raw])), group.layout.plan
+        )
+        for at, raw in enumerate([500.0, 1_001.0, 1_002.0, -1.0])
+    ]
+
+    exceeded = Quality.UNCERTAIN_ENGINEERING_UNITS_EXCEEDED
+    assert told == [{0: (50.0, 0)}, {0: (100.0, exceeded)}, {}, {0: (0.0, exceeded)}]
+
+
+def test_a_value_beyond_its_limits_is_published_as_it_is_and_uncertain() -> None:
+    group = GroupNormalizer(one_column(ValueType.INT64, minimum=0.0, maximum=10.0))
+    plan = group.layout.plan
+
+    told = [
+        reported(group.normalise(Scan(plan.fingerprint, at, at, [raw])), plan)
+        for at, raw in enumerate([10, 11, -5])
+    ]
+
+    exceeded = Quality.UNCERTAIN_ENGINEERING_UNITS_EXCEEDED
+    assert told == [{0: (10, 0)}, {0: (11, exceeded)}, {0: (-5, exceeded)}]
+
+
+def test_a_value_that_is_bad_anyway_keeps_its_reason() -> None:
+    group = GroupNormalizer(one_column(minimum=0.0, clamp_low=0.0, scale=2.0))
+    plan = group.layout.plan
+
+    told = reported(
+        group.normalise(Scan(plan.fingerprint, 1, 1, [-7.0], qualities=[Quality.UNCERTAIN])), plan
+    )
+    lost = reported(group.normalise(Scan(plan.fingerprint, 2, 2, [math.inf])), plan)
+
+    assert told == {0: (0.0, Quality.UNCERTAIN)}
+    assert lost == {0: (None, Quality.BAD_OUT_OF_RANGE)}
