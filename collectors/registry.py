@@ -12,6 +12,7 @@ PROTOCOLS = {
     "modbus": "collectors.modbus",
     "s7": "collectors.s7",
     "opcua": "collectors.opcua",
+    "s7plus": "collectors.s7plus",
     "simulated": "collectors.simulated",
 }
 """Name in plant.toml → package with config.compile_device and device.build_collector."""
