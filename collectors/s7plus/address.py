@@ -5,7 +5,8 @@
     "Press"."Zones"[3]  "M"[1,2]     an element; counted from the bound that the PLC declares
     "Press"."Zones":LREAL[0..9]      all elements of it, one tag for each: Name/0, Name/1, …
     "Door_closed"                    an input, output or flag by its name in the PLC tag table
-    8A0E0028.A                       where a symbol stands: access area and local ids, hexadecimal.
+    8A0E0028.A                       where a symbol stands: access area and local ids, hexadecimal
+                                     (8A0E0028 is DB40; 50, 51 and 52 are inputs, outputs, flags).
                                      Nobody looks it up, and the next download may move it
 
 A name may hold everything but a quotation mark (STEP 7 does not allow it in a name).
@@ -73,7 +74,11 @@ _ELSEWHERE = {"FLOAT": "REAL", "DOUBLE": "LREAL", "INT16": "INT", "INT32": "DINT
 
 _PART = r'"[^"]+"(?:\[-?\d+(?:,-?\d+)*\])?'
 _SYMBOL = re.compile(rf"({_PART}(?:\.{_PART})*)(?::(.+))?")
-_ACCESS = re.compile(r"([0-9A-F]{2,8}(?:\.[0-9A-F]{1,8}){1,30})(?::(.+))?", re.IGNORECASE)
+_ACCESS = re.compile(
+    r"((?:8A0E[0-9A-F]{4}|5[0-2])(?:\.[0-9A-F]{1,8}){1,30})(?::(.+))?", re.IGNORECASE
+)
+"""A data block by its number, or 50 (inputs), 51 (outputs), 52 (flags). DB40.DBD12, whose letters
+are hexadecimal digits as well, is none."""
 _TYPE = re.compile(r"([A-Z0-9_]+)(?:\(\d+\))?(?:\[(?:(-?\d+)\.\.)?(-?\d+)\])?")
 _TOKEN = re.compile(r'"([^"]+)"|(\[[^\]]+\])')
 _LIBRARY_TOKEN = re.compile(r"\[[-\d,]+\]|[^.\[]+")

@@ -1,6 +1,5 @@
 """Bytes of a value, as the library hands them over → scalars. Everything is big-endian."""
 
-import math
 import struct
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
@@ -165,10 +164,3 @@ _OTHERS: dict[str, Decode] = {
     "DT": _dt,
     "LDT": _ldt,
 }
-
-
-def plausible(value: Scalar) -> bool:
-    """Return False for what no sensor shows."""
-    if isinstance(value, float):
-        return math.isfinite(value) and (value == 0 or 1e-12 < abs(value) < 1e12)  # noqa: PLR2004 - see above
-    return value.isprintable() if isinstance(value, str) else True

@@ -124,6 +124,8 @@ class _Group:
         self._known_problems = known_problems
         self._decoders = [decoder(address.type_name) for address in reads.group.addresses]
         self._misfits: set[int] = set()
+        self._reason = ""
+        """Why the last read was refused as a whole."""
         self._probes = Probes()
 
     async def read(self) -> Scan:
@@ -131,12 +133,13 @@ class _Group:
         if self._probes.due():
             self.reads.restore()
         found: dict[int, bytes] = {}
+        self._reason = ""
         for batch in list(self.reads.batches):
             await self._ask(batch, found)
         if missing := [
             column for batch in self.reads.batches for column in batch if column not in found
         ]:
-            self.reads.refuse(missing)
+            self.reads.refuse(missing, self._reason)
         if self.reads.refused:
             self._probes.start()
         else:
@@ -160,7 +163,9 @@ class _Group:
         if not isinstance(answer, Refused):
             both = zip(columns, answer, strict=True)
             found.update({column: memory for column, memory in both if memory is not None})
-        elif len(columns) > 1:
+            return
+        self._reason = answer.reason
+        if len(columns) > 1:
             middle = len(columns) // 2
             await self._ask(columns[:middle], found)
             await self._ask(columns[middle:], found)

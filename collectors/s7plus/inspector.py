@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from collectors.inspection import Found, Guess, Reading
 from collectors.s7plus.address import (
     NAME_OF,
+    TYPES,
     Address,
     library_name,
     parse_addresses,
@@ -90,6 +91,9 @@ class S7PlusInspector:
         if not place:
             note = "the PLC lists no such symbol; tailrace browse shows those it has"
             return _bad(address, Quality.BAD_NODE_ID_UNKNOWN, "not asked", note)
+        if found and found[1] not in TYPES[address.type_name].plc_names:
+            note = f"is a {NAME_OF.get(found[1], found[1])} in the PLC"
+            return _bad(address, Quality.BAD_TYPE_MISMATCH, "not asked", note)
         wire = "GetMultiVariables " + ".".join(f"{number:X}" for number in place)
         began_s = monotonic_s()
         answer = await self._link.read([place])

@@ -48,6 +48,8 @@ LOST = (
 )
 """The library's own errors, the socket's, what its parsers raise on bytes that are no S7CommPlus,
 and what it raises when its connection is shut down under it."""
+UNUSABLE = (RuntimeError, ValueError, LookupError, struct.error)
+"""What the library raises on an answer that refuses, mixes values up or holds an unknown type."""
 
 _BYTES_ACKED_AT = 120
 _BYTES_SENT_RECEIVED = struct.Struct("=QQ")
@@ -126,13 +128,13 @@ class Plc:
     def read(self, places: Sequence[Place]) -> list[bytes | None] | Refused:
         """Return the bytes of each value, None for one that the PLC does not give.
 
-        `Refused` when it gives no answer for any. At most ITEMS_MAX places.
+        `Refused` when there is nothing to take from its answer. At most ITEMS_MAX places.
         """
         try:
             return self._client.read_symbolic_multi([(area, list(lids)) for area, *lids in places])
-        except RuntimeError as error:
-            # S7Error is none, so this is an answer. One that mixes values up is one as well: the
-            # caller asks in halves, and a PLC that lies gives nothing.
+        except UNUSABLE as error:
+            # None of these is an S7Error: the answer to this request was whole. The caller asks in
+            # halves; one value that the library cannot take apart must not spoil its neighbours.
             return Refused(str(error))
 
     def browse(self) -> list[Symbol] | Refused:

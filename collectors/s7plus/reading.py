@@ -50,14 +50,15 @@ class GroupReads:
             self.places[column] = address.access or self._place(column, address, known)
         self.restore()
 
-    def refuse(self, columns: Iterable[int]) -> None:
-        """Leave these columns out of the reads from now on."""
+    def refuse(self, columns: Iterable[int], reason: str) -> None:
+        """Leave these columns out of the reads from now on. `reason` may be empty."""
+        shown = f" ({reason})" if reason else ""
         for column in columns:
             self.refused.add(column)
             self.qualities[column] = Quality.BAD_OUT_OF_RANGE
             self.problems[column] = (
-                "the PLC gives no value here; check that it is accessible from HMI, and for an "
-                "address of local ids that the block was not downloaded anew"
+                f"the PLC gives no value here{shown}; check that it is accessible from HMI, and "
+                "for an address of local ids that the block was not downloaded anew"
             )
         self._plan()
 

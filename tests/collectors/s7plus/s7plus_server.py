@@ -41,6 +41,17 @@ class Variable:
     wire: DataType
     memory: bytes
     lid: int
+    array: bool = False
+    """True: sent as an array of `wire`, as a text is."""
+
+    @property
+    def sent(self) -> bytes:
+        """The value as it goes over the wire."""
+        if not self.array:
+            return encode_pvalue_typed(self.wire, self.memory)
+        size = 2 if self.wire == DataType.UINT else 1
+        head = bytes([0x10, self.wire]) + encode_uint32_vlq(len(self.memory) // size)
+        return head + self.memory
 
 
 @dataclass
@@ -145,7 +156,7 @@ class Plc(Server):
             return encode_pvalue_typed(DataType.REAL, block.zones[lids[1]])
         for variable in block.variables.values():
             if lids == [variable.lid]:
-                return encode_pvalue_typed(variable.wire, variable.memory)
+                return variable.sent
         return None
 
     def _handle_explore(self, seq_num: int, session_id: int, request_data: bytes) -> bytes:
