@@ -33,6 +33,8 @@ class S7PlusCollector:
         self.clock = DeviceClock()
         self.known_problems: dict[str, dict[int, str]] = {}
         """Group → column → problem; outlives a connection, so that changes are logged."""
+        self.known_refusal = ""
+        """Why the PLC does not list its symbols; empty while it does."""
 
     @property
     def plans(self) -> tuple[Plan, ...]:
@@ -85,12 +87,12 @@ class S7PlusSession:
         if not self._symbolic:
             return
         found = await self._link.browse()
-        if isinstance(found, Refused):
-            log.warning(
-                "the PLC does not list its symbols", device=self._device, reason=found.reason
-            )
-            found = []
-        known: Known = {symbol.name: (symbol.place, symbol.plc_type) for symbol in found}
+        refusal = found.reason if isinstance(found, Refused) else ""
+        if refusal and refusal != self._collector.known_refusal:
+            log.warning("the PLC does not list its symbols", device=self._device, reason=refusal)
+        self._collector.known_refusal = refusal
+        listed = [] if isinstance(found, Refused) else found
+        known: Known = {symbol.name: (symbol.place, symbol.plc_type) for symbol in listed}
         for group in self._groups:
             group.reads.resolve(known)
         self._check_at_s = monotonic_s() + self._check_s

@@ -138,18 +138,24 @@ class Plc:
             return Refused(str(error))
 
     def browse(self) -> list[Symbol] | Refused:
-        """Return every readable variable of the program."""
+        """Return every readable variable of the program, or why it cannot be known."""
         try:
             catalog = self._client.refresh_tag_catalog()
-        except S7ReturnValueError as error:
+        except (S7ReturnValueError, *UNUSABLE) as error:
             return Refused(str(error))
         return [
             Symbol(tag.name, (tag.access_area, *tag.lids), tag.softdatatype.name) for tag in catalog
         ]
 
     def changed(self) -> bool:
-        """Return whether the blocks are others than at the last browse (list, type information)."""
-        return self._client.refresh_caches_if_program_changed()
+        """Return whether the blocks are others than at the last browse (list, type information).
+
+        False as well when the PLC does not say.
+        """
+        try:
+            return self._client.refresh_caches_if_program_changed()
+        except (S7ReturnValueError, *UNUSABLE):
+            return False
 
     def close(self) -> None:
         """Say goodbye."""

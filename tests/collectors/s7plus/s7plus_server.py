@@ -85,6 +85,10 @@ class Plc(Server):
         self.answering.set()
         self.garbage: bytes | None = None
         """Sent, within TLS, in place of every answer to a read."""
+        self.body: bytes | None = None
+        """Sent behind the header that belongs to the request, in place of what was read."""
+        self.explorable = True
+        """False: an EXPLORE is refused."""
 
     def run(self, port: int = 0, *, use_tls: bool = True) -> None:
         """Listen on 127.0.0.1."""
@@ -128,6 +132,8 @@ class Plc(Server):
         items = _items(request_data)
         self.items.append(len(items))
         head = self._build_response_header(FunctionCode.GET_MULTI_VARIABLES, seq_num)
+        if self.body is not None:
+            return head + self.body
         if self.refuse_above and len(items) > self.refuse_above:
             return head + encode_uint64_vlq(0xA027_A600_0054_FFFC)
         values = [self._value(item) for item in items]
@@ -161,6 +167,8 @@ class Plc(Server):
 
     def _handle_explore(self, seq_num: int, session_id: int, request_data: bytes) -> bytes:
         explored = struct.unpack_from(">I", request_data)[0]
+        if not self.explorable:
+            explored = 0  # What no PLC has.
         head = self._build_response_header(FunctionCode.EXPLORE, seq_num) + b"\0"
         if explored == Ids.NATIVE_THE_PLC_PROGRAM_RID:
             found = b"".join(
@@ -177,7 +185,8 @@ class Plc(Server):
         elif (block := self.blocks.get(explored & 0xFFFF)) and explored & 0xFF00_0000 == TYPE_INFO:
             found = _object(explored, Ids.CLASS_TYPE_INFO, _modified(block))
         else:
-            return super()._handle_explore(seq_num, session_id, request_data)
+            there_is_none = struct.pack(">I", explored) + request_data[4:]
+            return super()._handle_explore(seq_num, session_id, there_is_none)
         return head + found + b"\0\0\0\0"
 
     @property

@@ -10,6 +10,7 @@ Method: the library's own emulator in TLS, with symbols added and every request 
 
 import asyncio
 import logging
+import random
 import struct
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -20,6 +21,9 @@ from s7plus_server import Block, Plc, integer, real
 
 from collectors.s7plus.config import EXPERIMENTAL, S7PlusSettings
 from collectors.s7plus.device import S7PlusCollector, build_collector
+from collectors.s7plus.link import Link
+from collectors.s7plus.plc import Refused
+from collectors.traffic import Traffic
 from common.errors import SourceUnavailable
 from common.records import Quality, Scan
 
@@ -187,6 +191,27 @@ async def test_a_plc_without_symbols_leaves_the_other_tags_good(
     assert scan.qualities == [Quality.BAD_NODE_ID_UNKNOWN, Quality.GOOD]
 
 
+async def test_a_plc_that_refuses_to_be_browsed_stays_connected(
+    plc: Plc, s7plus_compiled: Compile, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Seen to bite: with `changed` letting the refusal through, the session ends at every check."""
+    plc.explorable = False
+    plc.run()
+    rows = [TEMPERATURE, ("B", "8A0E0001.3.4.1", "BYTE")]
+    settings = s7plus_compiled(plc.port, *rows, layout_check_ms=1_000)
+
+    async with reading(settings) as scans:
+        explored = plc.counted["EXPLORE"]
+        scan = await until(scans, lambda _: plc.counted["EXPLORE"] >= explored + 2)
+        plc.explorable = True
+        later = await until(scans, lambda scan: scan.qualities is None)
+
+    assert scan.values == [None, 4]
+    assert later.values == [61.5, 4], "once it may be browsed, symbols are looked up"
+    assert plc.counted["CREATE_OBJECT"] == 1
+    assert len(messages(caplog, "does not list its symbols")) == 1
+
+
 async def test_what_the_plc_is_asked_is_counted(plc: Plc, s7plus_compiled: Compile) -> None:
     plc.run()
     settings = s7plus_compiled(plc.port, TEMPERATURE)
@@ -239,11 +264,10 @@ async def test_a_plc_that_hangs_is_away_within_the_limit(
             async with asyncio.timeout(4):
                 while True:
                     await anext(scans)
-    plc.answering.set()
 
     for thread in threading.enumerate():
         if thread.name.startswith("s7plus-127"):
-            await asyncio.to_thread(thread.join, 3)
+            await asyncio.to_thread(thread.join, 1)
             assert not thread.is_alive(), "the thread is left over, still in the library"
 
 
@@ -288,6 +312,37 @@ async def test_an_answer_that_is_none_ends_the_connection(
             plc.garbage = garbage
             for _ in range(3):
                 assert (await anext(scans)).values == [None], "or nothing at all, never a value"
+
+
+async def test_random_answers_never_do_more_than_end_the_connection(
+    plc: Plc, s7plus_compiled: Compile
+) -> None:
+    """Seen to bite: without ValueError in UNUSABLE and LOST the library's own gets out."""
+    plc.run()
+    config = s7plus_compiled(plc.port, STROKES, reply_timeout_ms=500).config
+    chance = random.Random(18)
+    begins = (b"", b"\0", b"\0\1\0", b"\0\1\x10")  # nothing, success, an item, an array
+    bodies = [chance.choice(begins) + chance.randbytes(chance.randint(0, 30)) for _ in range(400)]
+    ended = 0
+    link = Link(config, Traffic())
+
+    async with asyncio.timeout(60):
+        await link.open()
+        for plc.body in bodies:
+            try:
+                answer = await link.read([(0x8A0E0028, 11)])
+            except SourceUnavailable:
+                ended += 1
+                await link.close()
+                link = Link(config, Traffic())
+                await link.open()
+            else:
+                assert isinstance(answer, Refused) or len(answer) == 1
+        plc.body = None
+        assert await link.read([(0x8A0E0028, 11)]) == [b"\0\7"], "in step again"
+        await link.close()
+
+    assert ended < len(bodies) / 2, "most were read as answers"
 
 
 @pytest.mark.usefixtures("plc")
