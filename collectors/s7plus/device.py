@@ -17,6 +17,10 @@ from common.clock import monotonic_ns, monotonic_s, now_ns
 from common.log import get_log
 from common.records import ALL_COLUMNS, Plan, Quality, Scalar, Scan
 
+REFUSALS_MAX = 100
+"""Of whole reads in one scan. A PLC that gives nothing at all is not asked for every tag of it."""
+PROBED_MAX = 50
+"""Refused tags that are asked for again at a time; if one is given, all are."""
 NAMES_SHOWN = 5
 """Of the tags that one line of the log speaks of."""
 
@@ -128,16 +132,18 @@ class _Group:
         self._misfits: set[int] = set()
         self._reason = ""
         """Why the last read was refused as a whole."""
+        self._refusals = 0
+        """Of whole reads, in this scan."""
         self._probes = Probes()
 
     async def read(self) -> Scan:
         """Return one scan of every tag. Raises SourceUnavailable."""
-        if self._probes.due():
-            self.reads.restore()
+        probed = self.reads.restore(PROBED_MAX) if self._probes.due() else []
         found: dict[int, bytes] = {}
-        self._reason = ""
+        self._reason, self._refusals = "", 0
         for batch in list(self.reads.batches):
-            await self._ask(batch, found)
+            if self._refusals < REFUSALS_MAX:
+                await self._ask(batch, found)
         if missing := [
             column for batch in self.reads.batches for column in batch if column not in found
         ]:
@@ -149,6 +155,8 @@ class _Group:
         read_at_ns, at_ns = now_ns(), monotonic_ns()
         self._log_edges()
         values, qualities = self._decoded(found)
+        if any(column in found for column in probed):
+            self.reads.restore()
         return Scan(
             plan=self._plan.fingerprint,
             read_at_ns=read_at_ns,
@@ -167,7 +175,8 @@ class _Group:
             found.update({column: memory for column, memory in both if memory is not None})
             return
         self._reason = answer.reason
-        if len(columns) > 1:
+        self._refusals += 1
+        if len(columns) > 1 and self._refusals < REFUSALS_MAX:
             middle = len(columns) // 2
             await self._ask(columns[:middle], found)
             await self._ask(columns[middle:], found)

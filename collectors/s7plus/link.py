@@ -7,7 +7,8 @@ from typing import TypeVar
 from collectors.blocking import BlockingCalls
 from collectors.resolving import resolved
 from collectors.s7plus.config import S7PlusConfig
-from collectors.s7plus.plc import LOST, Place, Plc, Refused, Symbol, Trust, words
+from collectors.s7plus.plc import LOST, Plc, Refused, Symbol, Trust, words
+from collectors.s7plus.reading import Place
 from collectors.traffic import Traffic
 from common.clock import monotonic_s
 from common.errors import SourceUnavailable

@@ -1,7 +1,7 @@
 """The only door to s7commplus: connect, read, browse, close. There is none to write.
 
-The library can write variables, start and stop the CPU and load blocks. All of that stays behind
-this class: nothing else in the house imports the library, and no method here reaches it. A session
+The library can write variables and load blocks, and means to start and stop the CPU. All of that
+stays behind this class: nothing else in the house imports it, and no method here leads there. A session
 over TLS begins with one message that sets something, the session's own version at the PLC
 (SetMultiVariables on attribute 306 of the session); the tests let that pass, and nothing else.
 
@@ -30,8 +30,8 @@ from s7commplus.error import (
     S7TlsHandshakeError,
 )
 
-ITEMS_MAX = 50
-"""Of one read: a CPU 1215C refused 51 (the library's own measurement)."""
+from collectors.s7plus.reading import ITEMS_MAX, Place
+
 LOST = (
     S7Error,
     OSError,
@@ -56,9 +56,6 @@ _BYTES_SENT_RECEIVED = struct.Struct("=QQ")
 """Linux, struct tcp_info: bytes that the peer has acknowledged, and bytes that it has sent."""
 _TCP_INFO_BYTES = 192
 _SEQUENCE_MASK = 0xFFFF
-
-Place = tuple[int, ...]
-"""Access area and local ids of one value."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from common.config import suggestion
 from common.records import Quality
 
 ITEMS_MAX = 50
+"""Of one read: a CPU 1215C refused 51."""
 ITEM_BYTES_MAX = 780
 """Of all the item addresses of one read: what a frame leaves beside header, qualifier and ids."""
 PLC_TAG_AREAS = ("IArea", "QArea", "MArea")
@@ -33,7 +34,8 @@ class GroupReads:
         """Of the columns that are not read."""
         self.problems: dict[int, str] = {}
         """Column → why it is not read, and what to do."""
-        self.refused: set[int] = set()
+        self.refused: dict[int, None] = {}
+        """Columns, the one that was refused longest ago first."""
         self.batches: list[list[int]] = []
         """Columns of each read."""
         self.resolve({})
@@ -54,7 +56,7 @@ class GroupReads:
         """Leave these columns out of the reads from now on. `reason` may be empty."""
         shown = f" ({reason})" if reason else ""
         for column in columns:
-            self.refused.add(column)
+            self.refused[column] = None
             self.qualities[column] = Quality.BAD_OUT_OF_RANGE
             self.problems[column] = (
                 f"the PLC gives no value here{shown}; check that it is accessible from HMI, and "
@@ -62,12 +64,14 @@ class GroupReads:
             )
         self._plan()
 
-    def restore(self) -> None:
-        """Ask for what was refused again."""
-        for column in self.refused:
+    def restore(self, most: int | None = None) -> list[int]:
+        """Ask for what was refused again, of many the longest refused; return their columns."""
+        columns = list(self.refused)[:most]
+        for column in columns:
+            del self.refused[column]
             self.problems.pop(column, None)
-        self.refused.clear()
         self._plan()
+        return columns
 
     def _place(self, column: int, address: Address, known: Known) -> Place | None:
         names = [address.symbol]

@@ -79,8 +79,8 @@ class Plc(Server):
         """Items of every GetMultiVariables."""
         self.written: list[str] = []
         """Every request that would have changed something. A test must find none."""
-        self.refuse_above = 0
-        """A read of more items than this is refused as a whole; 0: none is."""
+        self.refuse_above: int | None = None
+        """A read of more items than this is refused as a whole; None: none is."""
         self.answering = threading.Event()
         self.answering.set()
         self.garbage: bytes | None = None
@@ -134,7 +134,7 @@ class Plc(Server):
         head = self._build_response_header(FunctionCode.GET_MULTI_VARIABLES, seq_num)
         if self.body is not None:
             return head + self.body
-        if self.refuse_above and len(items) > self.refuse_above:
+        if self.refuse_above is not None and len(items) > self.refuse_above:
             return head + encode_uint64_vlq(0xA027_A600_0054_FFFC)
         values = [self._value(item) for item in items]
         body = encode_uint64_vlq(0)

@@ -153,6 +153,25 @@ async def test_a_read_that_is_refused_as_a_whole_is_asked_for_in_halves(
         assert (await anext(scans)).values == list(range(8))
 
 
+async def test_a_plc_that_gives_nothing_at_all_is_not_asked_for_every_tag(
+    plc: Plc, s7plus_compiled: Compile
+) -> None:
+    """Seen to bite: without REFUSALS_MAX the first scan alone asks 1188 times."""
+    plc.run()
+    plc.refuse_above = 0
+    rows = [(f"T{i}", f"8A0E0001.3.{i % 200:X}.1", "BYTE") for i in range(600)]
+
+    async with reading(s7plus_compiled(plc.port, *rows)) as scans:
+        first = await anext(scans)
+        asked = len(plc.items)
+        plc.refuse_above = None
+        scan = await until(scans, lambda scan: scan.qualities is None)
+
+    assert set(first.qualities or []) == {Quality.BAD_OUT_OF_RANGE}
+    assert asked <= 112, "a hundred refusals, and the read of each begun before"
+    assert scan.values == [i % 200 for i in range(600)], "and all are back once one is"
+
+
 async def test_after_a_download_the_symbols_are_looked_up_anew(
     plc: Plc, s7plus_compiled: Compile, caplog: pytest.LogCaptureFixture
 ) -> None:
