@@ -3,6 +3,8 @@
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
+import msgspec
+
 from collectors.inspection import Found, Guess, Reading
 from collectors.s7plus.address import (
     NAME_OF,
@@ -16,7 +18,7 @@ from collectors.s7plus.config import S7PlusSettings
 from collectors.s7plus.decode import decoder
 from collectors.s7plus.link import Link
 from collectors.s7plus.plc import Refused, Symbol
-from collectors.s7plus.reading import PLC_TAG_AREAS, Known
+from collectors.s7plus.reading import PLC_TAG_AREAS, Known, found_at
 from collectors.traffic import Traffic
 from common.clock import monotonic_s
 from common.records import Quality
@@ -85,36 +87,29 @@ class S7PlusInspector:
         return NAME_OF.get(types.get(name, ""), "")
 
     async def _reading(self, address: Address, known: Known) -> Reading:
-        names = [address.symbol, *(f"{area}.{address.symbol}" for area in PLC_TAG_AREAS)]
-        found = next((known[name] for name in names if name in known), None)
+        found = found_at(address, known)
         place = address.access or (found[0] if found else ())
         if not place:
             note = "the PLC lists no such symbol; tailrace browse shows those it has"
-            return _bad(address, Quality.BAD_NODE_ID_UNKNOWN, "not asked", note)
+            return _shown(address, Quality.BAD_NODE_ID_UNKNOWN, note=note)
         if found and found[1] not in TYPES[address.type_name].plc_names:
             note = f"is a {NAME_OF.get(found[1], found[1])} in the PLC"
-            return _bad(address, Quality.BAD_TYPE_MISMATCH, "not asked", note)
-        wire = "GetMultiVariables " + ".".join(f"{number:X}" for number in place)
+            return _shown(address, Quality.BAD_TYPE_MISMATCH, note=note)
         began_s = monotonic_s()
         answer = await self._link.read([place])
         reply_s = monotonic_s() - began_s
-        if isinstance(answer, Refused) or answer[0] is None:
-            reason = answer.reason if isinstance(answer, Refused) else "the PLC gives no value here"
-            return _bad(address, Quality.BAD_OUT_OF_RANGE, wire, reason, reply_s)
-        try:
-            value, quality, note = decoder(address.type_name)(answer[0]), Quality.GOOD, ""
-        except ValueError as error:
-            value, quality, note = None, Quality.BAD_TYPE_MISMATCH, str(error)
-        return Reading(
-            address=address.written,
-            source_type=address.type_name,
-            wire=wire,
-            value=value,
-            quality=quality,
-            raw=answer[0],
-            reply_s=reply_s,
-            note=note,
-        )
+        wire = "GetMultiVariables " + ".".join(f"{number:X}" for number in place)
+        raw, note = (None, answer.reason) if isinstance(answer, Refused) else (answer[0], "")
+        quality, value = Quality.GOOD, None
+        if raw is None:
+            quality, note = Quality.BAD_OUT_OF_RANGE, note or "the PLC gives no value here"
+        else:
+            try:
+                value = decoder(address.type_name)(raw)
+            except ValueError as error:
+                quality, note = Quality.BAD_TYPE_MISMATCH, str(error)
+        shown = _shown(address, quality, wire=wire, note=note)
+        return msgspec.structs.replace(shown, value=value, raw=raw, reply_s=reply_s)
 
 
 @asynccontextmanager
@@ -130,14 +125,15 @@ async def inspect(settings: object) -> AsyncIterator[S7PlusInspector]:
         await link.close()
 
 
-def _bad(address: Address, quality: int, wire: str, note: str, reply_s: float = 0.0) -> Reading:
+def _shown(address: Address, quality: int, *, note: str, wire: str = "not asked") -> Reading:
+    """Return a reading that has no value yet."""
     return Reading(
         address=address.written,
         source_type=address.type_name,
         wire=wire,
         value=None,
         quality=quality,
-        reply_s=reply_s,
+        reply_s=0.0,
         note=note,
     )
 

@@ -1,8 +1,8 @@
 """The only door to s7commplus: connect, read, browse, close. There is none to write.
 
 The library can write variables and load blocks, and means to start and stop the CPU. All of that
-stays behind this class: nothing else in the house imports it, and no method here leads there. A session
-over TLS begins with one message that sets something, the session's own version at the PLC
+stays behind this class: nothing else in the house imports it, and no method here leads there. A
+session over TLS begins with one message that sets something, the session's own version at the PLC
 (SetMultiVariables on attribute 306 of the session); the tests let that pass, and nothing else.
 
 It is impossible to trust just anybody: the library does so when it is given neither an authority

@@ -74,10 +74,7 @@ class GroupReads:
         return columns
 
     def _place(self, column: int, address: Address, known: Known) -> Place | None:
-        names = [address.symbol]
-        if address.written.count('"') == 2:  # noqa: PLR2004 - one name: the tag table's, not a block's
-            names += [f"{area}.{address.symbol}" for area in PLC_TAG_AREAS]
-        found = next((known[name] for name in names if name in known), None)
+        found = found_at(address, known)
         if found is None:
             self.qualities[column] = Quality.BAD_NODE_ID_UNKNOWN
             guess = suggestion(address.symbol, list(known)) if known else ""
@@ -103,6 +100,14 @@ class GroupReads:
                 room = ITEM_BYTES_MAX
             self.batches[-1].append(column)
             room -= size
+
+
+def found_at(address: Address, known: Known) -> tuple[Place, str] | None:
+    """Return where a symbol stands, and the PLC's type of it."""
+    names = [address.symbol]
+    if address.written.count('"') == 2:  # noqa: PLR2004 - one name: the tag table's, not a block's
+        names += [f"{area}.{address.symbol}" for area in PLC_TAG_AREAS]
+    return next((known[name] for name in names if name in known), None)
 
 
 def item_bytes(place: Sequence[int]) -> int:

@@ -16,7 +16,7 @@ import collectors.s7plus
 from collectors.compiling import ResolvedArray
 from collectors.s7plus.address import TYPES, library_name, parse_addresses, written_name
 from collectors.s7plus.config import S7PlusSettings, _resolve, compile_device, keys_of_url
-from collectors.s7plus.reading import ITEM_BYTES_MAX, GroupReads, item_bytes
+from collectors.s7plus.reading import ITEM_BYTES_MAX, GroupReads, found_at, item_bytes
 from common.errors import Finding
 from common.plant import load_plant
 from common.records import ValueType
@@ -163,6 +163,21 @@ def test_a_url_means_the_keys_of_a_device(url: str, keys: dict[str, object]) -> 
 def test_another_url_is_answered_with_the_right_form(url: str) -> None:
     with pytest.raises(ValueError, match=r"s7plus://192.0.2.40\?experimental=true"):
         keys_of_url(urlsplit(url))
+
+
+def test_a_single_name_is_a_tag_of_the_plcs_table() -> None:
+    known = {
+        "IArea.Door_closed": ((0x50, 9), "BOOL"),
+        "MArea.Speed": ((0x52, 3), "INT"),
+        "Press.Speed": ((0x8A0E0028, 4), "REAL"),
+    }
+    [door] = parse_addresses('"Door_closed"', "BOOL")
+    [speed] = parse_addresses('"Press"."Speed"', "REAL")
+    [nobody] = parse_addresses('"Door_closed"."x"', "BOOL")
+
+    assert found_at(door, known) == ((0x50, 9), "BOOL")
+    assert found_at(speed, known) == ((0x8A0E0028, 4), "REAL")
+    assert found_at(nobody, known) is None
 
 
 def test_no_read_is_larger_than_a_frame(tmp_path: Path) -> None:
