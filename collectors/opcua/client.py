@@ -213,17 +213,10 @@ def status_name(code: int) -> str:
 
 
 def _words(error: Exception, config: OpcuaAccess) -> str:
-    secured = config.security != "none"
     text = str(error) or type(error).__name__
     match error:
-        case ConnectionRefusedError():
-            text = "refused the connection; is the OPC UA server running on this port?"
-        case TimeoutError():
-            text = f"gave no answer within {config.reply_timeout_ms} ms"
-            if secured and config.server_cert_file:
-                text += f"; does it offer {config.security}, and is server_cert_file its own?"
-            elif secured:
-                text += f"; does it hold the key of its certificate? {_UNTRUSTED}"
+        case OSError():
+            text = _network_words(error, config)
         case UaStatusCodeError():
             name = status_name(error.code)
             text = f"{name}; {_ADVICE[name]}" if name in _ADVICE else name
@@ -239,3 +232,21 @@ def _words(error: Exception, config: OpcuaAccess) -> str:
                 "is an OPC UA server, and its version"
             )
     return text
+
+
+def _network_words(error: OSError, config: OpcuaAccess) -> str:
+    secured = config.security != "none"
+    match error:
+        case ConnectionRefusedError():
+            return "refused the connection; is the OPC UA server running on this port?"
+        case ConnectionError():
+            text = f"closed the connection ({error})"
+            return f"{text}; if it does so at every attempt, {_UNTRUSTED}" if secured else text
+        case TimeoutError():
+            text = f"gave no answer within {config.reply_timeout_ms} ms"
+            if secured and config.server_cert_file:
+                return f"{text}; does it offer {config.security}, and is server_cert_file its own?"
+            if secured:
+                return f"{text}; does it hold the key of its certificate? {_UNTRUSTED}"
+            return text
+    return str(error) or type(error).__name__

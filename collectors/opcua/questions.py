@@ -13,7 +13,7 @@ from asyncua.client.client import Client
 from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.object_ids import ObjectIds
 
-from collectors.opcua.client import MALFORMED
+from collectors.opcua.client import MALFORMED, status_name
 from common.records import Quality
 
 READS_PER_CALL = 1_000
@@ -97,7 +97,10 @@ class Questions:
                     for node in part
                 ],
             )
-            return await self._continued(await self._services.browse(parameters))
+            results = await self._services.browse(parameters)
+            if len(part) > 1 and any(map(_kept_too_little, results)):
+                raise ua.uaerrors.BadTooManyOperations
+            return await self._continued(results)
 
         nothing: list[ua.ReferenceDescription] = []
         return await _in_parts(nodes, BROWSES_PER_CALL, ask, nothing)
@@ -113,12 +116,16 @@ class Questions:
             if result.ContinuationPoint
         }
         while open_points:
+            # The library's default releases the points, and so asks for nothing more.
             answers = await self._services.browse_next(
-                ua.BrowseNextParameters(ContinuationPoints=list(open_points.values()))
+                ua.BrowseNextParameters(
+                    ReleaseContinuationPoints=False, ContinuationPoints=list(open_points.values())
+                )
             )
             points = dict(open_points)
             open_points = {}
             for place, answer in zip(points, answers, strict=True):
+                answer.StatusCode.check()  # What is missing without a word would look complete.
                 found[place] += answer.References or []
                 if answer.ContinuationPoint and len(found[place]) < REFERENCES_MAX:
                     open_points[place] = answer.ContinuationPoint
@@ -141,6 +148,11 @@ def is_elsewhere(node: Node) -> bool:
 def local_id(node: Node) -> ua.NodeId:
     """Return a reference's target as a node of this server."""
     return ua.NodeId(node.Identifier, node.NamespaceIndex, node.NodeIdType)
+
+
+def _kept_too_little(result: ua.BrowseResult) -> bool:
+    """Return whether the server could not keep the rest of so many nodes at once."""
+    return status_name(result.StatusCode.value) == "BadNoContinuationPoints"
 
 
 async def _in_parts(

@@ -5,7 +5,9 @@ that people use; a man in the middle who edits what is said in clear. What a ser
 user is read at the server.
 """
 
+import asyncio
 import logging
+import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from pathlib import Path
@@ -324,6 +326,60 @@ async def test_a_server_that_refuses_us_is_answered_by_what_to_do_there(
     server.trusts_client = refuse
 
     assert REFUSED_BY_SERVER[code] in await refusal(settings_of(compiled, server.endpoint))
+
+
+async def test_a_server_that_closes_without_a_word_may_not_trust_us(
+    compiled: Compile, tmp_path: Path
+) -> None:
+    async def close_at_the_channel(
+        reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        hello = await reader.readexactly(8)
+        await reader.readexactly(int.from_bytes(hello[4:], "little") - 8)
+        writer.write(b"ACKF" + struct.pack("<6I", 28, 0, 65_535, 65_535, 0, 0))
+        await reader.readexactly(8)
+        writer.close()
+
+    pinned, _ = issued("plc").files(tmp_path, "plc")
+    async with await asyncio.start_server(close_at_the_channel, "127.0.0.1", 0) as raw:
+        endpoint = f"opc.tcp://127.0.0.1:{raw.sockets[0].getsockname()[1]}"
+        text = await refusal(settings_of(compiled, endpoint, server_cert_file=pinned))
+
+    assert "closed the connection (" in text
+    assert "if it does so at every attempt, trust the gateway's certificate at the server" in text
+
+
+async def test_our_own_certificate_is_spoken_of_before_its_end_and_refused_after_it(
+    server: SecuredServer,
+    compiled: Compile,
+    listed: TrustList,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    owner = issued("plc")
+    await server.start(owner)
+    listed.add("trusted", owner.certificate, "press")
+    settings = settings_of(compiled, server.endpoint)
+    folder = tmp_path / "data/opcua/own"
+    folder.mkdir()
+
+    def keep(days: tuple[int, int]) -> None:
+        ours = issued("gateway", days=days, purpose=ExtendedKeyUsageOID.CLIENT_AUTH)
+        ours.files(folder, "cert")
+        (folder / "cert.pem").rename(folder / "key.pem")
+
+    keep((-300, 59))
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            assert await value_of(settings) == 4.5
+    said = [each.getMessage() for each in caplog.records if "certificate ends on" in str(each.msg)]
+    assert len(said) == 1, "once, not at every connect"
+
+    keep((-300, -1))
+    text = await refusal(settings)
+
+    assert "the gateway's own certificate has expired on" in text
+    assert "make a new one: python -m collectors.opcua.trust renew" in text
 
 
 async def test_a_renewed_certificate_is_taken_at_the_next_connect(
