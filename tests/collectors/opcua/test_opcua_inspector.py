@@ -40,7 +40,7 @@ def press() -> Iterator[str]:
 
 @pytest.fixture
 async def asked(press: str, compiled: Compile) -> AsyncIterator[OpcuaInspector]:
-    async with inspect(compiled(press, ANY)) as inspector:
+    async with inspect(compiled(press, ANY, reply_timeout_ms=20_000)) as inspector:
         yield inspector
 
 

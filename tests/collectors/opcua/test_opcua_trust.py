@@ -8,6 +8,7 @@ user is read at the server.
 import asyncio
 import logging
 import struct
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from pathlib import Path
@@ -48,7 +49,7 @@ def listed(tmp_path: Path) -> TrustList:
 
 
 def settings_of(compiled: Compile, endpoint: str, **keys: object) -> OpcuaSettings:
-    keys = {"security": "basic256sha256", "reply_timeout_ms": 1_000} | keys
+    keys = {"security": "basic256sha256", "reply_timeout_ms": 20_000} | keys
     return compiled(endpoint, ROW, **keys)
 
 
@@ -201,7 +202,7 @@ async def test_a_server_without_the_key_of_the_certificate_it_shows_is_not_spoke
     owner = issued("plc")
     await server.start(owner, key_of=issued("thief"))
     listed.add("trusted", owner.certificate, "press")
-    keys = {"user": "op", "password_file": secret(tmp_path, "right")}
+    keys = {"user": "op", "password_file": secret(tmp_path, "right"), "reply_timeout_ms": 4_000}
 
     text = await refusal(settings_of(compiled, server.endpoint, **keys))
 
@@ -418,6 +419,31 @@ async def test_the_gateway_makes_its_certificate_once_and_shows_it_to_every_serv
     assert (
         shown[0].public_bytes(Encoding.DER) == (tmp_path / "data/opcua/own/cert.der").read_bytes()
     )
+
+
+@pytest.mark.process
+async def test_the_process_keeps_its_certificate_and_what_it_was_shown_in_the_data_folder(
+    server: SecuredServer, compiled: Compile, listed: TrustList, tmp_path: Path
+) -> None:
+    """Seen to bite: when the process does not pass its data folder on, nothing is ever kept."""
+    owner = issued("plc")
+    await server.start(owner)
+    settings_of(compiled, server.endpoint)  # Writes ot/plant.toml.
+    places = [f"--config={tmp_path}", f"--run={tmp_path / 'run'}", f"--data={tmp_path / 'data'}"]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "collectors", "opcua", *places, stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        async with asyncio.timeout(90):
+            while not listed.entries("rejected"):  # noqa: ASYNC110 - another process has no event
+                await asyncio.sleep(0.05)
+    finally:
+        process.terminate()
+        await process.wait()
+
+    [entry] = listed.entries("rejected")
+    assert (entry.device, entry.certificate) == ("press", owner.certificate)
+    assert (tmp_path / "data/opcua/own/key.pem").stat().st_mode & 0o077 == 0
 
 
 async def test_an_unsecured_connection_is_said_once_and_names_what_it_means(
