@@ -35,7 +35,7 @@ from collectors.opcua.verification import Trust, Unknown, judge, judge_applicati
 from common.errors import SourceUnavailable
 from common.log import get_log
 
-TRUST_COMMAND = "python -m collectors.opcua.trust"
+TRUST_COMMAND = "tailrace trust"
 """Shows the trust list and changes it (trust.py)."""
 POLICIES: dict[str, Any] = {
     "basic256sha256": security_policies.SecurityPolicyBasic256Sha256,
@@ -258,7 +258,7 @@ def _first_contact(config: OpcuaAccess, leaf: x509.Certificate) -> str:
     return (
         f"presented an unknown certificate: {described(leaf)}, SHA-256 {shown}; compare this "
         f"fingerprint with the one that the server itself shows, and only if they are the same: "
-        f"{TRUST_COMMAND} trust {config.device} {shown}"
+        f"{TRUST_COMMAND} accept {config.device} {shown}"
     )
 
 

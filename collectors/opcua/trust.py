@@ -1,7 +1,7 @@
 """`python -m collectors.opcua.trust`: show the trust list, trust and revoke; show our certificate.
 
     list                         what is trusted, and what servers showed that nobody has trusted
-    trust DEVICE FINGERPRINT     trust what the device has shown, after comparing its fingerprint
+    accept DEVICE FINGERPRINT    trust what the device has shown, after comparing its fingerprint
     revoke DEVICE FINGERPRINT    trust it no more
     add FILE [--issuer]          an authority, or its revocation list, for every device
     own [--out FILE]             our certificate, made if there is none, for the server's trust list
@@ -93,7 +93,7 @@ def added(listed: TrustList, file: Path, *, issuer: bool) -> str:
         if not is_authority(certificate):
             raise ValueError(
                 f"{file} is no authority's certificate ({described(certificate)}); a server's own "
-                "is trusted for its device, with `trust`, or named by server_cert_file"
+                "is trusted for its device, with `accept`, or named by server_cert_file"
             )
         purpose = "issuers" if issuer else "trusted"
         listed.add(purpose, certificate)
@@ -128,7 +128,7 @@ def answer(arguments: argparse.Namespace, state_dir: Path) -> str:
     """Do what was asked; return what to print. Raises OSError, ValueError with a sentence."""
     listed, out = TrustList(state_dir), getattr(arguments, "out", None)
     match arguments.verb:
-        case "trust":
+        case "accept":
             certificate = listed.trust(arguments.device, arguments.fingerprint)
             return f"{arguments.device} is trusted as {described(certificate)}"
         case "revoke":
@@ -151,7 +151,7 @@ def command(written: list[str] | None = None) -> int:
     add_places(parser)
     verbs: Any = parser.add_subparsers(dest="verb", required=True)
     verbs.add_parser("list").add_argument("--json", action="store_true")
-    for verb in ("trust", "revoke"):
+    for verb in ("accept", "revoke"):
         one = verbs.add_parser(verb)
         one.add_argument("device", metavar="DEVICE")
         one.add_argument("fingerprint", metavar="FINGERPRINT")

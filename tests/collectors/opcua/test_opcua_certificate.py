@@ -142,8 +142,8 @@ def test_the_command_says_what_it_refuses(
     leaf = issued("plc").files(tmp_path, "plc")[0]
 
     for words, advice in (
-        (("trust", "press", "aa:bb"), "write the whole SHA-256"),
-        (("trust", "press", "ab" * 32), "no certificate abab"),
+        (("accept", "press", "aa:bb"), "write the whole SHA-256"),
+        (("accept", "press", "ab" * 32), "no certificate abab"),
         (("add", str(leaf)), "is no authority's certificate"),
         (("add", str(tmp_path / "nowhere")), "No such file"),
     ):

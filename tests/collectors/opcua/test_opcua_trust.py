@@ -116,8 +116,8 @@ async def test_first_contact_is_refused_then_trusted_by_fingerprint_then_revoked
 
     assert server.guests.seen == [], "no user was named to a stranger"
     assert "presented an unknown certificate: CN=plc, self-signed, valid " in text
-    command = text.partition("python -m collectors.opcua.trust ")[2]
-    assert command == f"trust press {shown}"
+    command = text.partition("tailrace trust ")[2]
+    assert command == f"accept press {shown}"
     place = ["--data", str(tmp_path / "data")]
     assert trust.command([*place, "list"]) == 0
     assert "rejected  press: CN=plc, self-signed" in capsys.readouterr().out
@@ -380,7 +380,7 @@ async def test_our_own_certificate_is_spoken_of_before_its_end_and_refused_after
     text = await refusal(settings)
 
     assert "the gateway's own certificate has expired on" in text
-    assert "make a new one: python -m collectors.opcua.trust renew" in text
+    assert "make a new one: tailrace trust renew" in text
 
 
 async def test_a_renewed_certificate_is_taken_at_the_next_connect(
