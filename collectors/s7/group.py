@@ -100,20 +100,19 @@ class GroupReader:
 
         An area of an S7 can mostly be read from its first byte to its last. So of the tags sorted
         by where they end the first ones are given and the rest is not: one request after the other
-        asks for tags across what is uncertain, until each of that was asked for.
+        asks for tags across what is uncertain, until so few are left that each is asked for.
         """
         fields = self._reads.candidates(read)
         if len(fields) == 1:
             self._reads.refuse({fields[0].column: refused})
             return
         given, end = 0, len(fields)
-        while given < end:
-            count = min(SEARCH_WIDTH, end - given)
-            picks = [given + (end - given) * pick // count for pick in range(count)]
+        while end - given > SEARCH_WIDTH:
+            picks = [given + (end - given) * pick // SEARCH_WIDTH for pick in range(SEARCH_WIDTH)]
             answers = await self._ask_singly([fields[pick] for pick in picks])
             good = [isinstance(answer, bytes) for answer in answers]
-            if sorted(good, reverse=True) != good or count == end - given:
-                break
+            if sorted(good, reverse=True) != good:
+                break  # No border: the memory has a hole.
             first_bad = good.index(False) if False in good else len(picks)
             given = picks[first_bad - 1] + 1 if first_bad else given
             end = picks[first_bad] if first_bad < len(picks) else end
@@ -121,7 +120,7 @@ class GroupReader:
 
     async def _leave_out(self, fields: list[Field], given: int, end: int, refused: Refused) -> None:
         """Ask for the fields from `given` to `end` singly; those behind were found refused."""
-        answers = await self._ask_singly(fields[given:end]) if given < end else []
+        answers = await self._ask_singly(fields[given:end])
         found = {
             field.column: answer
             for field, answer in zip(fields[given:end], answers, strict=True)

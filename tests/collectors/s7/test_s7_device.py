@@ -14,20 +14,18 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Iterator
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
+from s7_reading import Compile, reading
 from s7_server import Plc, free_port
 from snap7.type import SrvArea
 
-from collectors.s7.config import S7Settings
 from collectors.s7.device import build_collector
 from common.errors import SourceUnavailable
-from common.records import Quality, Scan, decode_scan, encode_scan
-
-Compile = Callable[..., S7Settings]
+from common.records import Quality, decode_scan, encode_scan
 
 MEMORY: list[tuple[str, str, bytes, object]] = [
     ("DB1.DBX0.0", "BOOL", b"\x01", True),
@@ -49,14 +47,6 @@ MEMORY: list[tuple[str, str, bytes, object]] = [
     ("DB1.DBB52", "LREAL", struct.pack(">d", -0.1), -0.1),
     ("DB1.DBB60", "STRING(10)", b"\x0a\x03\xd6l!" + b"\0" * 7, "Öl!"),
 ]
-
-
-@asynccontextmanager
-async def reading(settings: S7Settings) -> AsyncIterator[AsyncGenerator[Scan, None]]:
-    """Connect, and give the scans; bounded as a whole."""
-    async with asyncio.timeout(20):
-        async with build_collector(settings).connect() as session, aclosing(session.scans()) as it:
-            yield it
 
 
 async def test_every_type_is_decoded_from_the_memory_it_stands_in(

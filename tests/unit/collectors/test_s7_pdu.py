@@ -182,7 +182,6 @@ def changed(place: int, byte: int) -> bytes:
 
 
 LIES = [
-    ("another protocol", changed(0, 0x72), "begin"),
     ("a request", changed(1, 1), "no answer"),
     ("user data", changed(1, 7), "no answer"),
     ("another function", changed(12, 0x05), "another function"),
@@ -190,19 +189,27 @@ LIES = [
     ("more items", changed(13, 3), "not of 2 items"),
     ("a transport size that is none of a byte", changed(15, 3), "transport size 3"),
     ("a length in the other unit", changed(17, 2), "transport size 4"),
+    ("bits in bytes", reply_to(1, [b"\x01\x02", 5])[:15] + b"\3\0\2\1\2\5\0\0\0", "size 3"),
     ("a longer item", changed(17, 0x18), "transport size 4"),
     ("a length beyond the message", changed(16, 0xFF), "transport size 4"),
     ("more data than items", None, "where its items have"),
 ]
 
 
-@pytest.mark.parametrize(("lie", "reply", "words"), LIES, ids=[lie for lie, _, _ in LIES])
-def test_each_lie_of_a_reply_is_seen(lie: str, reply: bytes | None, words: str) -> None:
+@pytest.mark.parametrize(
+    ("reply", "words"), [lie[1:] for lie in LIES], ids=[lie[0] for lie in LIES]
+)
+def test_each_lie_of_a_reply_is_seen(reply: bytes | None, words: str) -> None:
     if reply is None:
         true = reply_to(1, [b"\x01\x02", b"\x03\x04", b"\x05\x06"])
         reply = true[:13] + b"\x02" + true[14:]
     asked = [Item("DB", 1, 0, 2)] * 2
 
     with pytest.raises(NotS7, match=words):
-        reference_of(reply)
         memory_of(reply, asked)
+
+
+@pytest.mark.parametrize("message", [b"", b"\x32\x03\x00", changed(0, 0x72)])
+def test_what_does_not_begin_as_s7_answers_nothing(message: bytes) -> None:
+    with pytest.raises(NotS7, match="begin"):
+        reference_of(message)
