@@ -8,7 +8,7 @@ from collectors.probing import Probes
 from collectors.s7.decode import NoSuchText, decoder
 from collectors.s7.link import Link
 from collectors.s7.reading import Answer, GroupReads, Requests, requests_for, singly
-from collectors.s7.refusals import Refused
+from collectors.s7.refusals import NOT_AVAILABLE, Refused
 from common.clock import monotonic_ns, now_ns
 from common.log import get_log
 from common.records import ALL_COLUMNS, Quality, Scalar, Scan
@@ -103,8 +103,8 @@ class GroupReader:
         asks for tags across what is uncertain, until so few are left that each is asked for.
         """
         fields = self._reads.candidates(read)
-        if len(fields) == 1:
-            self._reads.refuse({fields[0].column: refused})
+        if len(fields) == 1 or refused.code == NOT_AVAILABLE:
+            self._reads.refuse({field.column: refused for field in fields})
             return
         given, end = 0, len(fields)
         while end - given > SEARCH_WIDTH:

@@ -223,16 +223,16 @@ async def test_of_hundreds_of_tags_the_bad_ones_are_found_with_few_requests(
 
 async def test_a_hole_in_the_memory_turns_only_its_own_tags_bad(s7_compiled: Compile) -> None:
     """No border between good and bad: each tag of the read is asked for."""
-    plc = RawPlc(memory={("DB", 1): DB1}, holes={("DB", 1): range(10, 12)})
+    plc = RawPlc(memory={("DB", 1): DB1}, holes={("DB", 1): range(10, 14)})
     rows = [(f"T{i}", f"DB1.DBB{i}:BYTE", "") for i in range(60)]
 
     async with plc.listening(), reading(s7_compiled(plc.port, *rows)) as scans:
         scan = await anext(scans)
 
     denied = [i for i, code in enumerate(scan.qualities or []) if code]
-    assert denied == [10, 11]
+    assert denied == [10, 11, 12, 13]
     assert scan.values[9] == 9
-    assert scan.values[12] == 12
+    assert scan.values[14] == 14
 
 
 async def test_what_was_refused_is_asked_for_again_at_a_slow_rate(
@@ -379,7 +379,7 @@ async def test_a_cpu_without_put_get_is_said_so_and_stays_connected(
         return [frame(acknowledged(int.from_bytes(request[4:6], "big"), b"", error=0x8104))]
 
     plc = RawPlc(memory={("DB", 1): DB1}, alter=deny)
-    rows = [("A", "DB1.DBB0:BYTE", ""), ("B", "DB1.DBB500:BYTE", ""), ("C", "M0.0", "")]
+    rows = [("A", "DB1.DBB0:BYTE", ""), ("B", "DB1.DBB2:BYTE", ""), ("C", "M0.0", "")]
     async with plc.listening(), reading(s7_compiled(plc.port, *rows)) as scans:
         first, second = await anext(scans), await anext(scans)
 
