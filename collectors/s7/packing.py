@@ -18,6 +18,8 @@ REQUEST_BYTES = 12
 REQUEST_ITEM_BYTES = 12
 REPLY_BYTES = 14
 REPLY_ITEM_BYTES = 4
+OPEN_MAX = 32
+"""Requests that are looked at for room for a piece: thousands of tags are planned in a moment."""
 SEARCH_PIECES_MAX = 24
 """More pieces are packed greedily: what a search could save is a small share of their requests."""
 SEARCH_STEPS_MAX = 5_000
@@ -42,27 +44,33 @@ class Limits(NamedTuple):
         return max(1, self.pdu_bytes - REPLY_BYTES - REPLY_ITEM_BYTES)
 
 
+class Load(NamedTuple):
+    """What a request holds so far: all that decides what else it has room for."""
+
+    cost: int = 0
+    """Bytes of the reply, with every fill byte."""
+    items: int = 0
+    odd: bool = False
+    """One of the pieces has an odd number of bytes: asked for last, it needs no fill byte."""
+
+    def with_piece(self, length: int) -> "Load":
+        """Return the load with one more piece."""
+        return Load(self.cost + _cost(length), self.items + 1, self.odd or length % 2 == 1)
+
+    def fits(self, limits: Limits) -> bool:
+        """Return whether request and reply keep the limits."""
+        reply_bytes = REPLY_BYTES + self.cost - self.odd
+        return self.items <= limits.items and reply_bytes <= limits.pdu_bytes
+
+
 def _cost(length: int) -> int:
     return REPLY_ITEM_BYTES + length + length % 2
 
 
-def _room(limits: Limits) -> int:
-    """Return what the items of a reply may cost; the last needs no fill byte, so one more."""
-    return limits.pdu_bytes - REPLY_BYTES
-
-
-def fits(lengths: Sequence[int], limits: Limits) -> bool:
-    """Return whether pieces of these lengths fit one request and its reply, in this order."""
-    if not lengths or len(lengths) > limits.items:
-        return False
-    reply = sum(map(_cost, lengths)) - lengths[-1] % 2
-    return reply <= _room(limits)
-
-
 def least(lengths: Sequence[int], limits: Limits) -> int:
     """Return how many requests it takes at the very least."""
-    fill = 1  # At most one fill byte is saved in each.
-    by_bytes = -(-sum(map(_cost, lengths)) // (_room(limits) + fill))
+    room = limits.pdu_bytes - REPLY_BYTES + 1  # One fill byte is saved in each.
+    by_bytes = -(-sum(map(_cost, lengths)) // room)
     return max(by_bytes, -(-len(lengths) // limits.items))
 
 
@@ -76,41 +84,42 @@ def pack(lengths: Sequence[int], limits: Limits) -> list[list[int]]:
     if lengths and not 1 <= min(lengths) <= max(lengths) <= limits.piece_bytes:
         raise ValueError(f"a piece has 1 to {limits.piece_bytes} bytes, found {max(lengths)}")
     ordered = sorted(range(len(lengths)), key=lambda index: -_cost(lengths[index]))
-    greedy = _first_fit(ordered, lengths, limits)
-    fewest = least(lengths, limits) if len(lengths) <= SEARCH_PIECES_MAX else len(greedy)
-    for wanted in range(fewest, len(greedy)):
+    packed = _first_fit(ordered, lengths, limits)
+    fewest = least(lengths, limits) if len(lengths) <= SEARCH_PIECES_MAX else len(packed)
+    for wanted in range(fewest, len(packed)):
         if found := _Search(ordered, lengths, limits, wanted).found:
-            return [_arranged(each, lengths) for each in found]
-    return [_arranged(each, lengths) for each in greedy]
+            packed = found
+            break
+    return [_arranged(request, lengths) for request in packed]
 
 
 def _arranged(request: list[int], lengths: Sequence[int]) -> list[int]:
     """Order a request's pieces as they came, an odd one at the end."""
     by_index = sorted(request)
-    odd = [index for index in by_index if lengths[index] % 2]
-    if not odd:
-        return by_index
-    return [index for index in by_index if index != odd[-1]] + [odd[-1]]
-
-
-def _with(request: list[int], index: int, lengths: Sequence[int], limits: Limits) -> bool:
-    return fits([lengths[each] for each in _arranged([*request, index], lengths)], limits)
+    last_odd = next((index for index in reversed(by_index) if lengths[index] % 2), by_index[-1])
+    return [index for index in by_index if index != last_odd] + [last_odd]
 
 
 def _first_fit(ordered: list[int], lengths: Sequence[int], limits: Limits) -> list[list[int]]:
     requests: list[list[int]] = []
+    room: dict[int, Load] = {}
+    """Requests with room left, the oldest first."""
     for index in ordered:
-        for request in requests:
-            if _with(request, index, lengths, limits):
-                request.append(index)
-                break
-        else:
-            requests.append([index])
+        loads = ((number, load.with_piece(lengths[index])) for number, load in room.items())
+        fitting = next((each for each in loads if each[1].fits(limits)), None)
+        number, load = fitting or (len(requests), Load().with_piece(lengths[index]))
+        if fitting is None:
+            requests.append([])
+        requests[number].append(index)
+        room[number] = load
+        full = load.items >= limits.items or not load.with_piece(1).fits(limits)
+        if full or len(room) > OPEN_MAX:
+            del room[number if full else next(iter(room))]
     return requests
 
 
 class _Search:
-    """Looks for a packing into exactly `wanted` requests, for a bounded number of steps."""
+    """Looks for a packing into at most `wanted` requests, for a bounded number of steps."""
 
     def __init__(
         self, ordered: list[int], lengths: Sequence[int], limits: Limits, wanted: int
@@ -120,25 +129,27 @@ class _Search:
         self._limits = limits
         self._steps = 0
         self._requests: list[list[int]] = [[] for _ in range(wanted)]
-        self.found = self._requests if self._place(0) else None
+        self._loads = [Load()] * wanted
+        complete = self._place(0)
+        self.found = [each for each in self._requests if each] if complete else None
 
     def _place(self, position: int) -> bool:
         if position == len(self._ordered):
             return True
-        index, tried = self._ordered[position], set()
-        for request in self._requests:
+        index = self._ordered[position]
+        # Requests that are equally loaded are one choice.
+        for load in dict.fromkeys(self._loads):
             self._steps += 1
             if self._steps > SEARCH_STEPS_MAX:
                 return False
-            state = tuple(sorted(self._lengths[each] for each in request))
-            if state in tried or not self._fits(request, index):
+            grown = load.with_piece(self._lengths[index])
+            if not grown.fits(self._limits):
                 continue
-            tried.add(state)  # Requests that hold the same sizes are one choice.
-            request.append(index)
+            number = self._loads.index(load)
+            self._loads[number] = grown
+            self._requests[number].append(index)
             if self._place(position + 1):
                 return True
-            request.pop()
+            self._requests[number].pop()
+            self._loads[number] = load
         return False
-
-    def _fits(self, request: list[int], index: int) -> bool:
-        return _with(request, index, self._lengths, self._limits)

@@ -16,7 +16,7 @@ from typing import NamedTuple, cast
 from collectors.compiling import CompiledGroup
 from collectors.planning import Field, Placed, Read, plan_reads
 from collectors.s7.address import Address
-from collectors.s7.packing import REPLY_ITEM_BYTES, Limits, fits, pack
+from collectors.s7.packing import REPLY_ITEM_BYTES, Limits, Load, pack
 from collectors.s7.pdu import Item
 from collectors.s7.refusals import Refused
 
@@ -98,34 +98,30 @@ def fewest_requests(fields: Sequence[Field], limits: Limits, gap_max: int) -> Re
 def _filling(fields: Sequence[Field], limits: Limits, gap_max: int) -> list[Read]:
     """Cut reads between fields so that one reply after the other is full."""
     reads: list[Read] = []
-    room: list[list[Field]] = []
+    run: list[Field] = []
+    end, before = 0, Load()
+    """End of the run, and what the request held before it."""
     for field in sorted(fields, key=lambda each: (str(each.area), each.start)):
-        grown = [*room[:-1], [*room[-1], field]] if room and _near(room[-1], field, gap_max) else []
-        fresh = [*room, [field]]
-        wanted = next((each for each in (grown, fresh) if each and _fit(each, limits)), None)
-        if wanted is None:
-            reads += map(_read, room)
-            wanted = [[field]]
-        room = wanted
-    return [*reads, *map(_read, room)]
+        field_end = field.start + field.length
+        if run:
+            grown_end = max(end, field_end)
+            near = run[0].area == field.area and field.start - end <= gap_max
+            if near and before.with_piece(grown_end - run[0].start).fits(limits):
+                run.append(field)
+                end = grown_end
+                continue
+            reads.append(_read(run, end))
+            before = before.with_piece(end - run[0].start)
+            if not before.with_piece(field.length).fits(limits):
+                before = Load()
+        run, end = [field], field_end
+    return [*reads, _read(run, end)] if run else reads
 
 
-def _near(run: list[Field], field: Field, gap_max: int) -> bool:
-    return run[0].area == field.area and field.start - _end(run) <= gap_max
-
-
-def _end(run: list[Field]) -> int:
-    return max(field.start + field.length for field in run)
-
-
-def _fit(runs: list[list[Field]], limits: Limits) -> bool:
-    return fits([_end(run) - run[0].start for run in runs], limits)
-
-
-def _read(run: list[Field]) -> Read:
+def _read(run: list[Field], end: int) -> Read:
     start = run[0].start
     placed = tuple(Placed(field.column, field.start - start) for field in run)
-    return Read(run[0].area, start, _end(run) - start, placed)
+    return Read(run[0].area, start, end - start, placed)
 
 
 class GroupReads:
@@ -146,27 +142,31 @@ class GroupReads:
         self._merge = merge
         self._alone: set[int] = set()
         """Columns that are only given when they are asked for singly."""
-        self.planned = Requests((), ())
-        self.plan()
+        self._planned: Requests | None = None
 
-    def plan(self) -> None:
-        """Plan anew for every tag that is not refused."""
+    @property
+    def planned(self) -> Requests:
+        """The requests for every tag that is not refused; planned when they are first wanted."""
+        if self._planned is None:
+            self._planned = self._plan()
+        return self._planned
+
+    def _plan(self) -> Requests:
         wanted = [field for field in self.fields if field.column not in self.refused]
         if not self._merge:
-            self.planned = requests_for(singly(wanted), self._limits)
-        elif self._alone:
+            return requests_for(singly(wanted), self._limits)
+        if self._alone:
             alone = [field for field in wanted if field.column in self._alone]
             merged = [field for field in wanted if field.column not in self._alone]
             reads = fewest_requests(merged, self._limits, self._gap_max).reads
-            self.planned = requests_for([*reads, *singly(alone)], self._limits)
-        else:
-            self.planned = fewest_requests(wanted, self._limits, self._gap_max)
+            return requests_for([*reads, *singly(alone)], self._limits)
+        return fewest_requests(wanted, self._limits, self._gap_max)
 
     def limit(self, limits: Limits) -> None:
-        """Take limits that were learned from the PLC; plans anew when they are others."""
+        """Take limits that were learned from the PLC; plan anew when they are others."""
         if limits != self._limits:
             self._limits = limits
-            self.plan()
+            self._planned = None
 
     def candidates(self, read: Read) -> list[Field]:
         """Return the fields of a refused read, the one that ends first at the front."""
@@ -176,7 +176,7 @@ class GroupReads:
     def refuse(self, refused: dict[int, Refused]) -> None:
         """Leave these tags out of the requests from now on."""
         self.refused |= refused
-        self.plan()
+        self._planned = None
 
     @property
     def complete(self) -> bool:
@@ -186,12 +186,12 @@ class GroupReads:
     def read_alone(self, fields: Sequence[Field]) -> None:
         """Ask for each of these tags by itself until `merge`."""
         self._alone |= {field.column for field in fields}
-        self.plan()
+        self._planned = None
 
     def merge(self) -> None:
         """Ask for tags in merged reads again that were asked for by themselves."""
         self._alone.clear()
-        self.plan()
+        self._planned = None
 
     def first_refused(self) -> list[Field]:
         """Return the refused field that ends first in each area: if it is given, ask for all."""
