@@ -6,7 +6,7 @@ from collections.abc import Callable
 from collectors.s7.address import Address
 from collectors.s7.times import DECODERS
 from collectors.s7.types import STRING_HEADER_BYTES, WSTRING_HEADER_BYTES
-from common.records import Scalar
+from common.records import Quality, Scalar
 
 Decode = Callable[[bytes, int], Scalar]
 """(memory, offset) → value. Raises NoSuchText, or any other ValueError for bytes that are none."""
@@ -33,6 +33,13 @@ _FORMATS = {
 
 class NoSuchText(ValueError):
     """A header that no text of this room has: another type stands here, or nothing was written."""
+
+
+def misfit_quality(error: ValueError) -> int:
+    """Return the quality of a value that a decoder refused with this error."""
+    if isinstance(error, NoSuchText):
+        return Quality.BAD_TYPE_MISMATCH
+    return Quality.BAD_DECODING_ERROR
 
 
 def decoder(address: Address) -> Decode:

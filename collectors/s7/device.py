@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from collectors.deviceclock import OBSERVE_EVERY_S, DeviceClock
 from collectors.polling import poll
 from collectors.s7.config import S7Settings
-from collectors.s7.group import GroupReader
+from collectors.s7.group import GroupReader, Known
 from collectors.s7.link import Link
 from collectors.s7.reading import GroupReads
 from collectors.s7.userdata import CLOCK_STEP_NS, NotAnswered, clock_ns, clock_request
@@ -30,8 +30,8 @@ class S7Collector:
         self._overruns = 0
         self.traffic = Traffic()
         self.clock = DeviceClock()
-        self.known_refused: dict[str, set[int]] = {}
-        """Group → columns; outlives a connection, so that a state is logged when it changes."""
+        self.known: dict[str, Known] = {}
+        """By group."""
         self.clock_attempts = CLOCK_FAILURES_MAX if settings.config.read_clock else 0
         """Questions for the PLC's time that may still fail."""
 
@@ -75,7 +75,7 @@ class S7Session:
                     group, limits=link.limits, gap_max=config.max_gap_bytes, merge=config.merge
                 ),
                 link,
-                collector.known_refused.setdefault(group.plan.group, set()),
+                collector.known.setdefault(group.plan.group, Known()),
             )
             for group in settings.groups
         ]

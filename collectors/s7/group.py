@@ -2,10 +2,11 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from collectors.planning import Field, Read
 from collectors.probing import Probes
-from collectors.s7.decode import NoSuchText, decoder
+from collectors.s7.decode import decoder, misfit_quality
 from collectors.s7.link import Link
 from collectors.s7.reading import Answer, GroupReads, Requests, requests_for, singly
 from collectors.s7.refusals import NOT_AVAILABLE, Refused
@@ -23,16 +24,25 @@ NAMES_SHOWN = 5
 log = get_log(__name__)
 
 
+@dataclass
+class Known:
+    """What was said of a group already; outlives a connection, so that only a change is logged."""
+
+    refused: set[int] = field(default_factory=set)
+    """Columns that the PLC does not give."""
+    misfits: set[int] = field(default_factory=set)
+    """Columns whose bytes were no value of their type."""
+
+
 class GroupReader:
     """Makes the scans of one group."""
 
-    def __init__(self, reads: GroupReads, link: Link, known_refused: set[int]) -> None:
+    def __init__(self, reads: GroupReads, link: Link, known: Known) -> None:
         self._reads = reads
         self._plan = reads.group.plan
         self._link = link
-        self._known_refused = known_refused
+        self._known = known
         self._decoders = [decoder(address) for address in reads.group.addresses]
-        self._misfits: set[int] = set()
         self._probes = Probes()
 
     async def read(self) -> Scan:
@@ -67,13 +77,12 @@ class GroupReader:
         try:
             return self._decoders[column](memory, offset), Quality.GOOD
         except ValueError as error:
-            if column not in self._misfits:
-                self._misfits.add(column)
+            if column not in self._known.misfits:
+                self._known.misfits.add(column)
                 kind = self._plan.columns[column].source_type
                 text = f"no {kind} at this address; check the tag"
                 self._log(logging.WARNING, text, [column], str(error))
-            no_text = isinstance(error, NoSuchText)
-            return None, Quality.BAD_TYPE_MISMATCH if no_text else Quality.BAD_DECODING_ERROR
+            return None, misfit_quality(error)
 
     async def _memory(self) -> list[tuple[Read, bytes]]:
         """Return what every read holds, after leaving out the tags that the PLC refuses."""
@@ -145,15 +154,14 @@ class GroupReader:
     def _log_edges(self) -> None:
         refused = self._reads.refused
         areas: dict[tuple[str, Refused], list[int]] = {}
-        for column in sorted(set(refused) - self._known_refused):
+        for column in sorted(set(refused) - self._known.refused):
             name = self._reads.group.addresses[column].area_name
             areas.setdefault((name, refused[column]), []).append(column)
         for (area, reason), columns in areas.items():
             self._log(logging.WARNING, self._advice(area, reason, columns), columns, str(reason))
-        if back := sorted(self._known_refused - set(refused)):
+        if back := sorted(self._known.refused - set(refused)):
             self._log(logging.INFO, "the PLC gives these tags now", back, "Good")
-        self._known_refused.clear()
-        self._known_refused.update(refused)
+        self._known.refused = set(refused)
 
     def _advice(self, area: str, reason: Refused, columns: list[int]) -> str:
         addresses = self._reads.group.addresses

@@ -11,7 +11,7 @@ from typing import TypeVar
 from collectors.inspection import Found, Guess, Reading
 from collectors.s7.address import COUNTED_AREAS, Address, Array
 from collectors.s7.config import S7Settings
-from collectors.s7.decode import NoSuchText, decoder
+from collectors.s7.decode import decoder, misfit_quality
 from collectors.s7.dialects import parse_address
 from collectors.s7.guessing import GUESSED_BYTES, guesses, text_bytes
 from collectors.s7.link import Link
@@ -201,8 +201,7 @@ def _reading(address: Address, memory: bytes, offset: int, reply_s: float) -> Re
     try:
         value = decoder(address)(memory, offset)
     except ValueError as error:
-        no_text = isinstance(error, NoSuchText)
-        quality = Quality.BAD_TYPE_MISMATCH if no_text else Quality.BAD_DECODING_ERROR
+        quality = misfit_quality(error)
         note = f"these bytes are no {address.kind}: {error}; try --guess"
     return Reading(
         address=address.place,

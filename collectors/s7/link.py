@@ -196,7 +196,7 @@ class Link:
 
     def _words(self, error: Exception, limit_s: float) -> str:
         text = str(error) or type(error).__name__
-        if isinstance(error, S7TimeoutError):
+        if isinstance(error, S7TimeoutError) or "timed out" in text:
             return f"gave no answer within {limit_s * 1000:.0f} ms"
         if isinstance(error, NotS7):
             return f"answered what no S7 answers: {text}"

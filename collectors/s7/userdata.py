@@ -5,17 +5,24 @@ S7-400 answer them; S7-1200 and S7-1500 answer with an error, or not at all.
 """
 
 import struct
+from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Any, TypeVar
 
 from snap7.error import S7Error
 from snap7.s7protocol import S7Protocol, S7UserDataGroup, S7UserDataSubfunction
 
 _DB = 0x41
+_LIST = (S7UserDataGroup.BLOCK_INFO, S7UserDataSubfunction.LIST_BLOCKS_OF_TYPE)
+_INFO = (S7UserDataGroup.BLOCK_INFO, S7UserDataSubfunction.BLOCK_INFO)
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - a PLC's clock has no zone
 CLOCK_STEP_NS = 1_000_000
 """The clock is told in milliseconds."""
 _RAISED = (S7Error, struct.error, ValueError, LookupError)
 """The library's own errors, and what its parser raises on bytes that are no S7."""
+
+T = TypeVar("T")
+_Response = dict[str, Any]
 
 
 class NotAnswered(Exception):
@@ -27,6 +34,17 @@ def _numbered(request: bytes, reference: int) -> bytes:
     return request[:4] + reference.to_bytes(2, "big") + request[6:]
 
 
+def _answer(reply: bytes, group: int, subfunction: int, parse: Callable[[_Response], T]) -> T:
+    """Return what `parse` makes of a reply to this question. Raises NotAnswered."""
+    protocol = S7Protocol()
+    try:
+        response = protocol.parse_response(reply)
+        protocol.check_userdata_response(response, group, subfunction)
+        return parse(response)
+    except _RAISED as error:
+        raise NotAnswered(str(error)) from error
+
+
 def clock_request(reference: int) -> bytes:
     """Return the question for the PLC's date and time."""
     return _numbered(S7Protocol().build_get_clock_request(), reference)
@@ -34,15 +52,8 @@ def clock_request(reference: int) -> bytes:
 
 def clock_ns(reply: bytes) -> int:
     """Return the PLC's time in ns since 1970, taken for UTC. Raises NotAnswered."""
-    protocol = S7Protocol()
-    try:
-        response = protocol.parse_response(reply)
-        protocol.check_userdata_response(
-            response, S7UserDataGroup.TIME, S7UserDataSubfunction.GET_CLOCK
-        )
-        moment = protocol.parse_get_clock_response(response)
-    except _RAISED as error:
-        raise NotAnswered(str(error)) from error
+    parse = S7Protocol().parse_get_clock_response
+    moment = _answer(reply, S7UserDataGroup.TIME, S7UserDataSubfunction.GET_CLOCK, parse)
     return (moment - _EPOCH) // timedelta(microseconds=1) * 1_000
 
 
@@ -53,25 +64,19 @@ def blocks_request(reference: int) -> bytes:
 
 def blocks_follow_up(reference: int, sequence: int) -> bytes:
     """Return the question for the rest of a list that is longer than a reply."""
-    request = S7Protocol().build_userdata_followup_request(
-        S7UserDataGroup.BLOCK_INFO, S7UserDataSubfunction.LIST_BLOCKS_OF_TYPE, sequence
-    )
+    request = S7Protocol().build_userdata_followup_request(*_LIST, sequence)
     return _numbered(request, reference)
 
 
 def blocks_of(reply: bytes) -> tuple[bytes, int | None]:
     """Return a part of the list, and the sequence to ask on with, None at its end."""
-    protocol = S7Protocol()
-    try:
-        response = protocol.parse_response(reply)
-        protocol.check_userdata_response(
-            response, S7UserDataGroup.BLOCK_INFO, S7UserDataSubfunction.LIST_BLOCKS_OF_TYPE
-        )
+
+    def parse(response: _Response) -> tuple[bytes, int | None]:
         parameters = response["parameters"]
         more = parameters["sequence_number"] if parameters["last_data_unit"] else None
         return bytes(response["data"]["data"]), more
-    except _RAISED as error:
-        raise NotAnswered(str(error)) from error
+
+    return _answer(reply, *_LIST, parse)
 
 
 def block_numbers(listed: bytes) -> list[int]:
@@ -88,12 +93,5 @@ def size_request(reference: int, db: int) -> bytes:
 
 def size_bytes(reply: bytes) -> int:
     """Return how many bytes of data a block has. Raises NotAnswered."""
-    protocol = S7Protocol()
-    try:
-        response = protocol.parse_response(reply)
-        protocol.check_userdata_response(
-            response, S7UserDataGroup.BLOCK_INFO, S7UserDataSubfunction.BLOCK_INFO
-        )
-        return int(protocol.parse_get_block_info_response(response)["mc7_size"])
-    except _RAISED as error:
-        raise NotAnswered(str(error)) from error
+    told = _answer(reply, *_INFO, S7Protocol().parse_get_block_info_response)
+    return int(told["mc7_size"])

@@ -291,6 +291,22 @@ def test_a_wrong_address_is_answered_by_what_is_right(written: str, cell: str, a
     assert written in str(refused.value), "what was found"
 
 
+def test_what_the_page_shows_is_understood_and_no_type_is_forgotten() -> None:
+    page = Path(collectors.s7.__file__).with_name("README.md").read_text(encoding="utf-8")
+    rows = page.split("| you write | means |")[1].split("\n\n")[0].splitlines()[2:]
+    for row in rows:
+        cell = row.split("|")[1]
+        written = re.findall(r"`([^`]+)`", cell)
+        if "column" in cell or " with " in cell:
+            parse_address(written[0], written[1])
+            continue
+        for each in written:
+            parse_address(each, "")
+
+    assert len(rows) > 10
+    assert [name for name in TYPES if not re.search(rf"\b{name}\b", page)] == []
+
+
 def test_every_type_takes_as_many_bytes_as_its_decoder_reads() -> None:
     for name, kind in TYPES.items():
         area = {"TIMER": "T", "COUNTER": "C"}.get(name, "DB")

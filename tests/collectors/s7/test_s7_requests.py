@@ -11,17 +11,22 @@ import struct
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from raw_plc import RawPlc, acknowledged, frame
 from s7_reading import Compile, reading
 
+import collectors.s7
 from collectors import probing
+from collectors.s7.config import compile_device
 from collectors.s7.device import build_collector
 from common.clock import now_ns
+from common.plant import load_plant
 from common.records import Quality
 
 DB1 = bytes(range(256)) * 4
+SAMPLE = Path(collectors.s7.__file__).with_name("sample.toml")
 
 
 async def test_one_request_asks_for_every_area_at_once(s7_compiled: Compile) -> None:
@@ -55,6 +60,27 @@ async def test_one_request_asks_for_every_area_at_once(s7_compiled: Compile) -> 
     assert len(plc.asked) == 1
     assert scan.values == [1, 0x02030405, 0xC8C9CACB, False, 150_000, 987]
     assert scan.qualities is None
+
+
+async def test_the_sample_takes_one_request(tmp_path: Path) -> None:
+    """By hand: DB40 bytes 12 to 89, input byte 0, flag bytes 4 and 5, timer 5."""
+    plc = RawPlc(
+        memory={("DB", 40): bytes(90), ("I", 0): bytes(1), ("M", 0): bytes(6), ("T", 0): bytes(12)}
+    )
+    async with plc.listening():
+        place = f'host = "127.0.0.1"\nport = {plc.port}\n'
+        sample = SAMPLE.read_text("utf-8").replace('host = "192.0.2.20"\n', place)
+        (tmp_path / "ot").mkdir()
+        (tmp_path / "ot/plant.toml").write_text(f'[gateway]\nid = "g"\nroot = "A"\n{sample}')
+        settings = compile_device(load_plant(tmp_path).devices[0], [])
+        assert settings is not None
+        async with reading(settings) as scans:
+            scan = await anext(scans)
+
+    assert [sorted(items) for items in plc.asked] == [
+        [("DB", 40, 12, 78), ("I", 0, 0, 1), ("M", 0, 4, 2), ("T", 0, 5, 1)]
+    ]
+    assert len(scan.values) == 8 + 8, "eight zones"
 
 
 async def test_two_hundred_scattered_tags_take_ten_requests(s7_compiled: Compile) -> None:
