@@ -50,6 +50,9 @@ class RawPlc:
     frames_bytes: list[int] = field(default_factory=list)
     """Sizes of all S7 frames, received and sent."""
     connections: int = 0
+    """Accepted so far."""
+    tasks: set["asyncio.Task[None]"] = field(default_factory=set)
+    """One for each connection that is open."""
     port: int = 0
 
     @asynccontextmanager
@@ -57,19 +60,18 @@ class RawPlc:
         """Serve for the length of the block."""
         server = await asyncio.start_server(self._serve, "127.0.0.1", port)
         self.port = server.sockets[0].getsockname()[1]
-        tasks = self._tasks = set[asyncio.Task[None]]()
         try:
             yield self
         finally:
             server.close()
-            for task in tasks:
+            for task in self.tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*self.tasks, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._tasks.add(task)
+        self.tasks.add(task)
         self.connections += 1
         try:
             await self._connected(reader)
@@ -83,7 +85,7 @@ class RawPlc:
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
-            self._tasks.discard(task)
+            self.tasks.discard(task)
             writer.close()
 
     async def _connected(self, reader: asyncio.StreamReader) -> None:
@@ -163,6 +165,7 @@ class RawPlc:
 
     def _userdata(self, request: bytes) -> bytes:
         group, subfunction = request[15] & 0x0F, request[16]
+        assert (group, subfunction) in ((7, 1), (3, 2), (3, 3)), "questions that change nothing"
         data, error = b"\x0a\x00\x00\x00", 0x8104
         if (group, subfunction) == (7, 1) and self.clock is not None:
             data, error = struct.pack(">BBH", 0xFF, 9, 10) + self.clock, 0

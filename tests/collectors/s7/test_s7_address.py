@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import collectors.s7
@@ -28,6 +28,9 @@ from collectors.s7.types import TYPES
 from common.errors import Finding
 from common.plant import load_plant
 from common.records import Plan
+
+PATIENT = settings(deadline=None)
+"""How long an example takes is the machine's business."""
 
 SAMPLE = Path(collectors.s7.__file__).with_name("sample.toml").read_text(encoding="utf-8")
 GATEWAY = '[gateway]\nid = "box"\nroot = "Acme/SiteA"\n'
@@ -202,11 +205,13 @@ def places() -> st.SearchStrategy[Address | Array]:
     return place()
 
 
+@PATIENT
 @given(places())
 def test_every_place_is_understood_as_it_is_shown(place: Address | Array) -> None:
     assert parse_address(str(place), "") == place
 
 
+@PATIENT
 @given(places())
 def test_the_elements_of_an_array_follow_each_other_without_touching(
     place: Address | Array,
@@ -230,12 +235,14 @@ def test_the_elements_of_an_array_follow_each_other_without_touching(
     assert elements[-1][1] == place.last
 
 
+@PATIENT
 @given(st.text(max_size=40), st.text(max_size=20))
 def test_whatever_is_written_is_understood_or_refused_with_a_sentence(text: str, cell: str) -> None:
     with contextlib.suppress(ValueError):
         assert isinstance(parse_address(text, cell), Address | Array)
 
 
+@PATIENT
 @given(
     st.lists(
         st.sampled_from(

@@ -14,6 +14,7 @@ import signal
 import struct
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
@@ -251,6 +252,36 @@ async def test_a_refused_set_up_names_what_to_check(s7_compiled: Compile) -> Non
     async with plc.listening():
         with pytest.raises(SourceUnavailable, match=r"no resources.*rack = 0, slot = 1"):
             await first_values(build_collector(s7_compiled(plc.port, ROW)))
+
+
+def open_files() -> int:
+    """Count what this process has open."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.mark.parametrize("silent", [True, False])
+async def test_reconnecting_leaves_no_socket_and_no_thread_behind(
+    s7_compiled: Compile, *, silent: bool
+) -> None:
+    """Thirty connections, lost by a reply that never comes, or closed as they should be."""
+    plc = RawPlc(memory={("DB", 1): DB1}, alter=(lambda *_: []) if silent else None)
+    async with plc.listening():
+        collector = build_collector(s7_compiled(plc.port, ROW, reply_timeout_ms=50))
+
+        async def connect() -> None:
+            with suppress(SourceUnavailable):
+                await first_values(collector)
+
+        await connect()
+        await until(lambda: not plc.tasks)
+        files, threads = open_files(), threading.active_count()
+        for _ in range(30):
+            await connect()
+        await until(lambda: not plc.tasks)
+        await until(lambda: threading.active_count() <= threads)
+
+    assert plc.connections == 31
+    assert open_files() <= files
 
 
 @pytest.mark.process

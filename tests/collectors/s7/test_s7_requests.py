@@ -5,6 +5,7 @@ request or reply larger than the PDU it granted. Seen to bite: an item for each 
 never read along, a search that asks tag by tag, and traffic without its frames.
 """
 
+import ast
 import asyncio
 import logging
 import struct
@@ -60,6 +61,51 @@ async def test_one_request_asks_for_every_area_at_once(s7_compiled: Compile) -> 
     assert len(plc.asked) == 1
     assert scan.values == [1, 0x02030405, 0xC8C9CACB, False, 150_000, 987]
     assert scan.qualities is None
+
+
+def test_nothing_that_can_change_a_plc_is_taken_from_the_library() -> None:
+    """Its client can write, stop and load a PLC; its protocol class has the messages for that."""
+    taken: set[str] = set()
+    for path in Path(collectors.s7.__file__).parent.glob("*.py"):
+        tree = ast.parse(path.read_text("utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("snap7"):
+                taken |= {f"{node.module}.{each.name}" for each in node.names}
+            if isinstance(node, ast.Attribute) and node.attr.startswith(
+                ("build_", "set_", "send_")
+            ):
+                taken.add(node.attr)
+
+    assert taken == {
+        "snap7.connection.ISOTCPConnection",
+        "snap7.error.S7Error",
+        "snap7.error.S7TimeoutError",
+        "snap7.s7protocol.S7Protocol",
+        "snap7.s7protocol.S7UserDataGroup",
+        "snap7.s7protocol.S7UserDataSubfunction",
+        "build_get_clock_request",
+        "build_list_blocks_of_type_request",
+        "build_get_block_info_request",
+        "build_userdata_followup_request",
+        "send_data",
+    }
+
+
+async def test_bytes_that_are_no_value_are_logged_once_over_all_connections(
+    s7_compiled: Compile, caplog: pytest.LogCaptureFixture
+) -> None:
+    plc = RawPlc(memory={("DB", 1): bytes(12)})
+    async with plc.listening():
+        collector = build_collector(s7_compiled(plc.port, ("When", "DB1.DBB0:DTL", "")))
+        for _ in range(2):
+            async with asyncio.timeout(10), collector.connect() as session:
+                scans = session.scans()
+                for _ in range(2):
+                    assert (await anext(scans)).qualities == [Quality.BAD_DECODING_ERROR]
+                await scans.aclose()
+
+    lines = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert lines == ["no DTL at this address; check the tag"]
 
 
 async def test_the_sample_takes_one_request(tmp_path: Path) -> None:

@@ -11,10 +11,13 @@ import contextlib
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collectors.s7.blocksource import tags_of_source
+
+PATIENT = settings(deadline=None)
+"""How long an example takes is the machine's business."""
 
 SOURCE = """\
 TYPE "Motor"
@@ -162,6 +165,7 @@ def laid_out(members: list[str | list[str]]) -> tuple[list[str], list[str]]:
     return source, addresses
 
 
+@PATIENT
 @given(MEMBERS)
 def test_any_declarations_lie_where_the_rules_put_them(members: list[str | list[str]]) -> None:
     source, addresses = laid_out(members)
@@ -196,6 +200,7 @@ def test_a_symbolic_block_needs_its_number() -> None:
         tags_of_source(SOURCE)
 
 
+@PATIENT
 @given(st.data())
 def test_a_garbled_source_is_refused_or_read_and_nothing_else(data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(SOURCE)))

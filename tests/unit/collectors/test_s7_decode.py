@@ -11,13 +11,16 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collectors.s7.address import Address
 from collectors.s7.decode import NoSuchText, decoder
 from collectors.s7.types import TYPES
 from common.records import ValueType
+
+PATIENT = settings(deadline=None)
+"""How long an example takes is the machine's business."""
 
 IN_MEMORY = [name for name in TYPES if name not in ("TIMER", "COUNTER")]
 DATES = st.datetimes(datetime(1990, 1, 1), datetime(2089, 12, 31, 23, 59, 59, 999_000))  # noqa: DTZ001 - PLC clocks have no zone
@@ -42,6 +45,7 @@ def digits(number: int, count: int) -> int:
     return int(f"{number:0{count}}"[-count:], 16)
 
 
+@PATIENT
 @given(st.sampled_from(sorted(INTEGERS)), st.data())
 def test_whole_numbers_come_back(name: str, data: st.DataObject) -> None:
     code, size, signed = INTEGERS[name]
@@ -51,6 +55,7 @@ def test_whole_numbers_come_back(name: str, data: st.DataObject) -> None:
     assert decoded(name, struct.pack(f">{code}", value)) == value
 
 
+@PATIENT
 @given(st.floats(width=32), st.floats())
 def test_floats_come_back_to_the_bit(real: float, lreal: float) -> None:
     one, two = struct.pack(">f", real), struct.pack(">d", lreal)
@@ -59,11 +64,13 @@ def test_floats_come_back_to_the_bit(real: float, lreal: float) -> None:
     assert struct.pack(">d", decoded("LREAL", two)) == two
 
 
+@PATIENT
 @given(st.integers(0, 255), st.integers(0, 7))
 def test_a_bit_is_the_one_of_its_number(byte: int, bit: int) -> None:
     assert decoded("BOOL", bytes([byte]), bit=bit) == (f"{byte:08b}"[7 - bit] == "1")
 
 
+@PATIENT
 @given(st.integers(0, 999), st.sampled_from([(0, 10), (1, 100), (2, 1_000), (3, 10_000)]))
 def test_s5time_and_timers_are_milliseconds(count: int, base: tuple[int, int]) -> None:
     memory = struct.pack(">H", base[0] << 12 | digits(count, 3))
@@ -71,11 +78,13 @@ def test_s5time_and_timers_are_milliseconds(count: int, base: tuple[int, int]) -
     assert decoded("S5TIME", memory) == decoded("TIMER", memory) == count * base[1]
 
 
+@PATIENT
 @given(st.integers(0, 999))
 def test_counters_are_their_digits(count: int) -> None:
     assert decoded("COUNTER", struct.pack(">H", digits(count, 3))) == count
 
 
+@PATIENT
 @given(st.dates(date(1990, 1, 1), date(2169, 6, 6)))
 def test_dates_are_days_since_1990(day: date) -> None:
     memory = struct.pack(">H", (day - date(1990, 1, 1)).days)
@@ -83,6 +92,7 @@ def test_dates_are_days_since_1990(day: date) -> None:
     assert date.fromisoformat(decoded("DATE", memory)) == day
 
 
+@PATIENT
 @given(st.integers(0, 86_400_000 - 1), st.integers(0, 999_999))
 def test_times_of_day_are_counted_from_midnight(count_ms: int, more_ns: int) -> None:
     tod = decoded("TOD", struct.pack(">I", count_ms))
@@ -93,6 +103,7 @@ def test_times_of_day_are_counted_from_midnight(count_ms: int, more_ns: int) -> 
     assert ltod == f"{tod}{more_ns:06}"
 
 
+@PATIENT
 @given(DATES)
 def test_date_and_time_is_eight_bytes_of_decimal_digits(moment: datetime) -> None:
     ms = moment.microsecond // 1_000
@@ -104,6 +115,7 @@ def test_date_and_time_is_eight_bytes_of_decimal_digits(moment: datetime) -> Non
     assert decoded("DT", memory) == moment.isoformat(timespec="milliseconds")
 
 
+@PATIENT
 @given(st.datetimes(datetime(1970, 1, 1), datetime(2262, 4, 11)), st.integers(0, 999))  # noqa: DTZ001 - PLC clocks have no zone
 def test_ldt_and_dtl_have_nanoseconds(moment: datetime, more_ns: int) -> None:
     since = moment.replace(tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)
@@ -118,6 +130,7 @@ def test_ldt_and_dtl_have_nanoseconds(moment: datetime, more_ns: int) -> None:
     assert ldt == moment.isoformat(timespec="microseconds") + f"{more_ns:03}"
 
 
+@PATIENT
 @given(st.integers(1, 254), st.data())
 def test_a_string_is_what_its_header_says_is_in_use(room: int, data: st.DataObject) -> None:
     text = data.draw(st.text(st.characters(max_codepoint=255), max_size=room))
@@ -126,6 +139,7 @@ def test_a_string_is_what_its_header_says_is_in_use(room: int, data: st.DataObje
     assert decoded("STRING", bytes([room, len(text)]) + text.encode("latin-1") + rest, room) == text
 
 
+@PATIENT
 @given(st.integers(1, 400), st.data())
 def test_a_wstring_is_what_its_header_says_is_in_use(room: int, data: st.DataObject) -> None:
     text = data.draw(st.text(st.characters(codec="utf-16"), max_size=room // 2))
@@ -171,6 +185,7 @@ def test_a_text_whose_header_lies_is_no_text(header: str) -> None:
         decoded("STRING", memory, 10)
 
 
+@PATIENT
 @given(st.sampled_from(sorted(TYPES)), st.data())
 def test_any_bytes_are_a_value_of_the_right_type_or_refused(name: str, data: st.DataObject) -> None:
     kind = TYPES[name]

@@ -8,7 +8,7 @@ that loses the first tag of a full reply.
 
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collectors.compiling import CompiledGroup
@@ -17,6 +17,9 @@ from collectors.s7.address import Address
 from collectors.s7.packing import Limits, least, pack
 from collectors.s7.reading import GroupReads, fewest_requests
 from common.records import Plan
+
+PATIENT = settings(deadline=None)
+"""How long an example takes is the machine's business."""
 
 PDUS = st.sampled_from([112, 240, 480, 960])
 LIMITS = st.builds(Limits, PDUS, st.integers(1, 20))
@@ -36,6 +39,7 @@ def request_bytes(items: int) -> int:
     return 10 + 2 + 12 * items
 
 
+@PATIENT
 @given(LIMITS, st.data())
 def test_every_piece_is_packed_once_and_no_limit_is_passed(
     limits: Limits, data: st.DataObject
@@ -83,6 +87,7 @@ def fewest(lengths: list[int], limits: Limits) -> int:
     return best
 
 
+@PATIENT
 @given(st.builds(Limits, st.just(112), st.integers(1, 4)), st.data())
 def test_of_few_pieces_no_other_packing_takes_fewer_requests(
     limits: Limits, data: st.DataObject
@@ -113,6 +118,7 @@ ADDRESSES = st.lists(
 )
 
 
+@PATIENT
 @given(LIMITS, st.integers(0, 64), ADDRESSES, st.sampled_from([True, False]))
 def test_a_groups_requests_hold_every_tag_whole_and_keep_every_limit(
     limits: Limits,
@@ -146,6 +152,7 @@ FIELDS = st.lists(
 )
 
 
+@PATIENT
 @given(FIELDS, st.integers(0, 40))
 def test_no_gap_beyond_the_limit_is_read_along(fields: list[Field], gap_max: int) -> None:
     fields = [field._replace(column=column) for column, field in enumerate(fields)]

@@ -10,7 +10,7 @@ and one that takes the number of items from the reply.
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collectors.s7.pdu import (
@@ -23,6 +23,9 @@ from collectors.s7.pdu import (
     setup_request,
 )
 from collectors.s7.refusals import Refused
+
+PATIENT = settings(deadline=None)
+"""How long an example takes is the machine's business."""
 
 CODES = [0x01, 0x03, 0x05, 0x06, 0x07, 0x0A]
 
@@ -50,6 +53,7 @@ def items_for(answers: list[bytes | int]) -> list[Item]:
     return [Item("DB", 1, 0, len(a) if isinstance(a, bytes) else 4) for a in answers]
 
 
+@PATIENT
 @given(ANSWERS)
 def test_a_true_reply_is_taken_item_by_item(answers: list[bytes | int]) -> None:
     found = memory_of(reply_to(7, answers), items_for(answers))
@@ -57,6 +61,7 @@ def test_a_true_reply_is_taken_item_by_item(answers: list[bytes | int]) -> None:
     assert found == [Refused(each) if isinstance(each, int) else each for each in answers]
 
 
+@PATIENT
 @given(ANSWERS, st.data())
 def test_a_changed_reply_is_refused_or_gives_no_wrong_item(
     answers: list[bytes | int], data: st.DataObject
@@ -87,6 +92,7 @@ def payload_places(answers: list[bytes | int]) -> set[int]:
     return places
 
 
+@PATIENT
 @given(ANSWERS, st.data())
 def test_a_cut_or_prolonged_reply_is_refused(
     answers: list[bytes | int], data: st.DataObject
@@ -100,6 +106,7 @@ def test_a_cut_or_prolonged_reply_is_refused(
             memory_of(lie, items_for(answers))
 
 
+@PATIENT
 @given(st.binary(max_size=60), st.integers(1, 3))
 def test_random_bytes_are_never_memory(noise: bytes, items: int) -> None:
     asked = [Item("DB", 1, 0, 2)] * items
