@@ -140,18 +140,35 @@ async def test_two_hundred_scattered_tags_take_ten_requests(s7_compiled: Compile
     assert [len(items) for items in plc.asked] == [20] * 10
 
 
-async def test_a_dense_block_is_read_in_as_few_replies_as_hold_it(s7_compiled: Compile) -> None:
-    """By hand: 1,600 bytes in replies of 462, cut at a REAL: 460 + 460 + 460 + 220."""
-    plc = RawPlc(memory={("DB", 1): bytes(1_600)})
+@pytest.mark.parametrize(
+    ("pdu_bytes", "parts"),
+    [(240, [220] * 7 + [60]), (480, [460, 460, 460, 220]), (960, [940, 660])],
+)
+async def test_a_dense_block_is_read_in_as_few_replies_as_hold_it(
+    pdu_bytes: int, parts: list[int], s7_compiled: Compile
+) -> None:
+    """By hand: 1,600 bytes in replies of 222, 462 or 942, cut at a REAL."""
+    plc = RawPlc(memory={("DB", 1): bytes(1_600)}, pdu_bytes=pdu_bytes)
 
-    async with (
-        plc.listening(),
-        reading(s7_compiled(plc.port, ("All", "DB1.DBD0:REAL[400]", ""))) as scans,
-    ):
+    async with plc.listening():
+        settings = s7_compiled(plc.port, ("All", "DB1.DBD0:REAL[400]", ""), pdu_bytes_max=960)
+        async with reading(settings) as scans:
+            scan = await anext(scans)
+
+    assert [items[0][3] for items in plc.asked] == parts
+    assert len(scan.values) == 400
+
+
+async def test_inputs_past_the_process_image_are_asked_for_as_such(s7_compiled: Compile) -> None:
+    """The library's server knows no such area; an S7-300 does."""
+    plc = RawPlc(memory={("PI", 0): bytes(256) + b"\x6c\x00", ("I", 0): b"\x04"})
+    rows = [("Analogue", "PEW256", "int"), ("Same", "%IW256:P", "int"), ("Image", "I0.2", "")]
+
+    async with plc.listening(), reading(s7_compiled(plc.port, *rows)) as scans:
         scan = await anext(scans)
 
-    assert [items[0][3] for items in plc.asked] == [460, 460, 460, 220]
-    assert len(scan.values) == 400
+    assert scan.values == [27_648, 27_648, True]
+    assert sorted(plc.asked[0]) == [("I", 0, 0, 1), ("PI", 0, 256, 2)]
 
 
 async def test_a_pdu_of_240_is_kept_by_request_and_reply(s7_compiled: Compile) -> None:
