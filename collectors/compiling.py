@@ -1,11 +1,15 @@
 """What an operator wrote of one device → plans and addresses. The part that all protocols share."""
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import msgspec
 
+from collectors.making import counter_columns, made_columns
+from collectors.scaling import deadband_of_range, scaling_of
+from collectors.transforming import transform_of
 from common.config import PLANT_FILE, Document, build
 from common.errors import Finding
 from common.plant import Device, Group, Tag
@@ -65,7 +69,11 @@ def compile_groups(
     `resolve` raises ValueError with a text that tells the person what to write instead.
     """
     before = len(findings)
-    groups = tuple(_compile_group(device, group, resolve, findings) for group in device.groups)
+    scanned = [_compile_group(device, group, resolve, findings) for group in device.groups]
+    groups = tuple(
+        _with_made_columns(device.groups[number], scanned, number, findings)
+        for number in range(len(scanned))
+    )
     _check_elements(device, groups, findings)
     return groups if len(findings) == before else None
 
@@ -76,9 +84,10 @@ def _compile_group(
     resolve: Callable[[TagRow], Resolved[A] | ResolvedArray[A]],
     findings: list[Finding],
 ) -> CompiledGroup[A]:
+    """Return the group with what the device gives."""
     columns: list[Column] = []
     addresses: list[A] = []
-    for tag in group.tags:
+    for tag in (tag for tag in group.tags if not tag.row.expression):
         try:
             resolved = resolve(tag.row)
             for level, element in _elements(resolved):
@@ -86,10 +95,6 @@ def _compile_group(
                 addresses.append(element.address)
         except ValueError as error:
             findings.append(Finding(tag.place, tag.where, str(error)))
-    if len(columns) > TAGS_MAX:
-        where = f"devices.{device.name}.groups.{group.name}"
-        text = f"a group has at most {TAGS_MAX} tags, found {len(columns)} with every array element"
-        findings.append(Finding(PLANT_FILE, where, text))
     plan = Plan(
         protocol=device.protocol,
         device=device.name,
@@ -99,6 +104,35 @@ def _compile_group(
         columns=tuple(columns),
     )
     return CompiledGroup(plan, tuple(addresses))
+
+
+def _with_made_columns(
+    group: Group, scanned: list[CompiledGroup[A]], number: int, findings: list[Finding]
+) -> CompiledGroup[A]:
+    """Return the group with what is made of it: totals of counters, then expressions."""
+    plan = scanned[number].plan
+    here = {column.name: (index, column) for index, column in enumerate(plan.columns)}
+    others = (each.plan for each in scanned if each.plan is not plan)
+    elsewhere = {column.name: column for other in others for column in other.columns}
+    made: list[Column] = []
+    for tag in (tag for tag in group.tags if tag.row.counter and tag.row.name in here):
+        try:
+            index, column = here[tag.row.name]
+            made += counter_columns(tag.row, column, index)
+        except ValueError as error:
+            findings.append(Finding(tag.place, tag.where, str(error)))
+    expressions = [tag for tag in group.tags if tag.row.expression]
+    made += made_columns(expressions, here, elsewhere, findings)
+    where = f"devices.{plan.device}.groups.{group.name}"
+    total = len(plan.columns) + len(made)
+    if total > TAGS_MAX:
+        text = f"a group has at most {TAGS_MAX} tags, found {total} with every array element"
+        findings.append(Finding(PLANT_FILE, where, text))
+    if made and not plan.columns:
+        text = "a group needs a tag that the device gives: expressions are made when it is read"
+        findings.append(Finding(PLANT_FILE, where, text))
+    columns = (*plan.columns, *made)
+    return CompiledGroup(msgspec.structs.replace(plan, columns=columns), scanned[number].addresses)
 
 
 def _elements(
@@ -125,22 +159,35 @@ def _check_elements(
 
 def _column(tag: Tag, level: str, resolved: Resolved[A]) -> Column:
     row = tag.row
-    calculated = row.scale != 1.0 or row.offset != 0.0
-    if (calculated or row.deadband) and resolved.value_type not in _NUMBERS:
+    scaling = scaling_of(row)
+    transform, value_type = transform_of(row, resolved.value_type)
+    limited = row.minimum is not None or row.maximum is not None
+    of_range = deadband_of_range(row)
+    if (scaling.calculates or row.deadband or row.deadband_percent or limited or row.clamp) and (
+        value_type not in _NUMBERS
+    ):
         raise ValueError(
-            f"scale, offset and deadband need a number, but {resolved.canonical} is a "
-            f"{resolved.value_type}; leave them empty"
+            f"scale, units to convert, ranges, limits and deadband need a number, but "
+            f"{resolved.canonical} is a {value_type}; leave them empty"
         )
     return Column(
         name=row.name + level,
         topic=tag.topic + level,
         address=resolved.canonical,
         source_type=resolved.source_type,
-        value_type=ValueType.FLOAT64 if calculated else resolved.value_type,
-        unit=row.unit,
-        scale=row.scale,
-        offset=row.offset,
-        deadband=row.deadband,
+        value_type=ValueType.FLOAT64 if scaling.calculates or row.clamp else resolved.value_type,
+        unit=scaling.unit,
+        scale=scaling.scale,
+        offset=scaling.offset,
+        deadband=row.deadband or of_range,
+        deadband_percent=row.deadband_percent if row.deadband_of == "value" else 0.0,
+        min_interval_ms=row.min_interval_ms,
+        heartbeat_s=row.heartbeat_s,
         description=row.description,
         loss_class=row.loss_class,
+        minimum=-math.inf if row.minimum is None else row.minimum,
+        maximum=math.inf if row.maximum is None else row.maximum,
+        clamp_low=scaling.clamp_low,
+        clamp_high=scaling.clamp_high,
+        transform=transform,
     )

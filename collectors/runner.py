@@ -122,8 +122,8 @@ def absent_scan(plan: Plan) -> Scan:
         plan=plan.fingerprint,
         read_at_ns=now_ns(),
         monotonic_ns=monotonic_ns(),
-        values=[None] * len(plan.columns),
-        qualities=[Quality.BAD_NO_COMMUNICATION] * len(plan.columns),
+        values=[None] * len(plan.scanned),
+        qualities=[Quality.BAD_NO_COMMUNICATION] * len(plan.scanned),
     )
 
 

@@ -114,6 +114,8 @@ class Device:
     """The keys that belong to the protocol: host, port, unit, …"""
     folder: Path
     """Where plant.toml stands: files that settings name are relative to it."""
+    state_dir: Path | None = None
+    """Where its protocol may keep what must outlive the process; None: it may keep nothing."""
 
 
 @dataclass(frozen=True)
@@ -170,6 +172,22 @@ def read_plant(config_dir: Path, findings: list[Finding]) -> Plant | None:
             findings.append(document.finding("devices", text))
     _check_topics(devices, findings)
     return Plant(gateway, queue, tuple(devices), document) if gateway else None
+
+
+def read_device(
+    config_dir: Path, document: Document, name: str, findings: list[Finding]
+) -> Device | None:
+    """Return one device of the document, reading no other's tag tables; None when it is no table.
+
+    Findings are the device's own. Its tags' topics begin with `unknown` when [gateway] is wrong.
+    """
+    root = _root_of(document)
+    return _device(config_dir, root, document, name, document.tables["devices"][name], findings)
+
+
+def _root_of(document: Document) -> str:
+    gateway = build(GatewayConfig, document.tables.get("gateway", {}), document, "gateway", [])
+    return gateway.root if gateway else "unknown"
 
 
 def read_queue_config(config_dir: Path, findings: list[Finding]) -> QueueConfig:

@@ -7,6 +7,7 @@ part of it worth reporting, as the queue keeps it. A *gap* is data known to be m
 
 import enum
 import hashlib
+import math
 from functools import cached_property
 from typing import Any
 
@@ -30,6 +31,7 @@ class Quality:
     GOOD = 0x00000000
     UNCERTAIN = 0x40000000
     UNCERTAIN_LAST_USABLE_VALUE = 0x40900000
+    UNCERTAIN_ENGINEERING_UNITS_EXCEEDED = 0x40940000
     BAD = 0x80000000
     BAD_COMMUNICATION_ERROR = 0x80050000
     BAD_DECODING_ERROR = 0x80070000
@@ -38,18 +40,27 @@ class Quality:
     BAD_WAITING_FOR_INITIAL_DATA = 0x80320000
     BAD_NODE_ID_UNKNOWN = 0x80340000
     BAD_OUT_OF_RANGE = 0x803C0000
+    BAD_NO_DATA = 0x809B0000
     BAD_TYPE_MISMATCH = 0x80740000
     BAD_CONFIGURATION_ERROR = 0x80890000
     BAD_NOT_CONNECTED = 0x808A0000
     BAD_DEVICE_FAILURE = 0x808B0000
     BAD_SENSOR_FAILURE = 0x808C0000
+    REPEATED = 0x00000402
+    """Info bits beside any of the above: DataValue, Interpolated (OPC 10000-4, 7.39.1). A value
+    told again after silence is the last one, held on to now."""
 
 
 _NAMES = {
     code: "".join(part.capitalize() for part in name.split("_"))
     for name, code in vars(Quality).items()
-    if name.isupper()
+    if name.isupper() and name != "REPEATED"
 }
+
+
+def is_repeated(code: int) -> bool:
+    """Return whether a status code says that the value was told before, and is told again."""
+    return code & 0x0000041F == Quality.REPEATED
 
 
 def quality_word(code: int) -> str:
@@ -83,6 +94,69 @@ class LossClass(enum.StrEnum):
     """Dropped before any other class loses a sample."""
 
 
+class EnumTexts(msgspec.Struct, frozen=True, array_like=True, tag="enum"):
+    """A state's number becomes its name; a number without a name stays a number, Uncertain."""
+
+    texts: tuple[tuple[int, str], ...]
+
+
+class BitField(msgspec.Struct, frozen=True, array_like=True, tag="bits"):
+    """Some bits of an integer: one is a truth value, several are a number."""
+
+    first: int
+    """0 is the least significant."""
+    count: int
+
+
+class CleanText(msgspec.Struct, frozen=True, array_like=True, tag="clean"):
+    """A text without what a PLC leaves behind it: NULs, blanks and control characters."""
+
+
+class LocalTime(msgspec.Struct, frozen=True, array_like=True, tag="local-time"):
+    """A date and time without a zone becomes an instant: ISO 8601, UTC."""
+
+    zone: str
+    """IANA name, `Europe/Berlin`."""
+
+
+Transform = EnumTexts | BitField | CleanText | LocalTime
+"""What happens to a raw value before anything else; each goes from one raw type to one other."""
+
+
+class CounterDelta(msgspec.Struct, frozen=True, array_like=True, tag="delta"):
+    """Increments of a counter of the same plan, one for each reading that counts some."""
+
+    of: int
+    """Column of the counter."""
+    modulus: int
+    """At which it begins again with 0; 0: never."""
+
+
+class CounterTotal(msgspec.Struct, frozen=True, array_like=True, tag="total"):
+    """All increments since the gateway first read the counter; survives resets and restarts."""
+
+    of: int
+    modulus: int
+
+
+class Expression(msgspec.Struct, frozen=True, array_like=True, tag="expression"):
+    """A value calculated from others of the same device (common/expressions.py)."""
+
+    text: str
+
+
+class WindowValue(msgspec.Struct, frozen=True, array_like=True, tag="window"):
+    """An aggregate of a column of the same plan over windows aligned to the clock."""
+
+    function: str
+    of: int
+    window_s: float
+
+
+Made = CounterDelta | CounterTotal | Expression | WindowValue
+"""Where a column's values come from that no device gives."""
+
+
 class Column(msgspec.Struct, frozen=True, array_like=True):
     """One tag of a plan: where its value comes from and what it means. Fields are only appended."""
 
@@ -103,6 +177,22 @@ class Column(msgspec.Struct, frozen=True, array_like=True):
     """Absolute, in the published unit; 0 reports every change."""
     description: str = ""
     loss_class: LossClass = LossClass.NORMAL
+    minimum: float = -math.inf
+    maximum: float = math.inf
+    """Published unit; a value beyond is published, and Uncertain."""
+    clamp_low: float = -math.inf
+    clamp_high: float = math.inf
+    """Published unit; a value beyond is held there, and Uncertain."""
+    transform: Transform | None = None
+    """Applied to the raw value, before scaling."""
+    deadband_percent: float = 0.0
+    """Of the value last told; the larger of the two deadbands holds."""
+    min_interval_ms: int = 0
+    """Changes are not told more often; the last one is told when the time is over."""
+    heartbeat_s: float = 0.0
+    """After so long a silence the value is told again, marked as a repetition; 0: never."""
+    made: Made | None = None
+    """None: the device gives it. Made columns stand behind all others of their plan."""
 
     @property
     def scaled(self) -> bool:
@@ -119,6 +209,11 @@ class Plan(msgspec.Struct, frozen=True, array_like=True, dict=True):
     asset: str
     period_ms: int
     columns: tuple[Column, ...]
+
+    @cached_property
+    def scanned(self) -> tuple[Column, ...]:
+        """The columns that a scan has: those that the device gives."""
+        return tuple(column for column in self.columns if column.made is None)
 
     @cached_property
     def encoded(self) -> bytes:

@@ -3,7 +3,7 @@
 import csv
 import io
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -17,22 +17,61 @@ TAGS_MAX = 10_000
 
 Text = Annotated[str, Meta(max_length=1_024)]
 Number = Annotated[float, Meta(ge=-1e300, le=1e300)]
-_NUMBERS = ("scale", "offset", "deadband")
+_RANGE = ("raw_low", "raw_high", "scaled_low", "scaled_high")
+_NUMBERS = (
+    *("scale", "offset", "deadband", "deadband_percent", "minimum", "maximum", *_RANGE),
+    *("min_interval_ms", "heartbeat_s"),
+)
+_WHOLE = ("min_interval_ms",)
 
 
 class TagRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One row of a tag table. An empty cell means the default."""
 
     name: Annotated[str, Meta(min_length=1, max_length=256)]
-    address: Annotated[str, Meta(min_length=1, max_length=1_024)]
+    address: Annotated[str, Meta(max_length=1_024)] = ""
+    """Where the device keeps it; empty for a tag that has an expression instead."""
     type: Text = ""
     """The protocol's name of the type; may also be part of the address."""
     unit: Text = ""
+    """What is published; of `source_unit` it must be able to be made."""
+    source_unit: Text = ""
+    """What the scaled value is in, where it is not what shall be published."""
     scale: Number = 1.0
     offset: Number = 0.0
-    """published = raw * scale + offset"""
+    """in the source unit = raw * scale + offset"""
+    raw_low: Number | None = None
+    raw_high: Number | None = None
+    scaled_low: Number | None = None
+    scaled_high: Number | None = None
+    """Instead of scale and offset: raw_low … raw_high becomes scaled_low … scaled_high."""
+    clamp: Literal["", "low", "high", "both"] = ""
+    """Which end of the scaled range no value passes; one that would is held there, Uncertain."""
+    minimum: Number | None = None
+    maximum: Number | None = None
+    """In the published unit: beyond them a value is published as it is, and Uncertain."""
+    enum: Text = ""
+    """`0=Stopped|1=Running|2=Fault`: the number is published as its text."""
+    bits: Annotated[str, Meta(pattern=r"^(\d{1,2}(-\d{1,2})?)?$")] = ""
+    """`3` or `4-7`: these bits of an integer; bit 0 is the least significant."""
+    text: Literal["", "clean"] = ""
+    """`clean`: without the NULs, blanks and control characters that PLCs leave in texts."""
+    time_zone: Text = ""
+    """The zone that a date and time without one is in: `Europe/Berlin`. Published in UTC."""
+    counter: Text = ""
+    """`resets`, `16-bit`, `32-bit`, `64-bit` or the number at which it begins again with 0. Beside
+    the counter itself `name/total` and `name/delta` are published."""
+    expression: Annotated[str, Meta(max_length=1_000)] = ""
+    """Instead of an address: what the tag is made of (common/expressions.py)."""
     deadband: Annotated[float, Meta(ge=0, le=1e300)] = 0.0
     """Absolute, in the published unit; 0 reports every change."""
+    deadband_percent: Annotated[float, Meta(ge=0, le=1_000)] = 0.0
+    deadband_of: Literal["", "value", "range"] = ""
+    """What deadband_percent is a share of: the value last told, or the whole range."""
+    min_interval_ms: Annotated[int, Meta(ge=0, le=86_400_000)] = 0
+    """Changes are told no more often; the last of them is told when the time is over."""
+    heartbeat_s: Annotated[float, Meta(ge=0, le=86_400)] = 0.0
+    """After so long a silence the value is told again, marked as a repetition; 0: never."""
     loss_class: LossClass = msgspec.field(default=LossClass.NORMAL, name="class")
     """Column `class`: what a full queue may give up of this tag, as [queue] when_full says.
     `first-to-go` is dropped before any other tag loses a sample; `normal` next, thinned first under
@@ -40,9 +79,27 @@ class TagRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     description: Text = ""
 
     def __post_init__(self) -> None:
-        """A scale of 0 would publish a constant and hide the machine."""
+        """Refuse what would publish a constant, or says two things of one."""
+        if bool(self.address) == bool(self.expression):
+            raise ValueError("a tag needs an address or an expression, and not both")
         if self.scale == 0:
-            raise ValueError("scale must not be 0")
+            raise ValueError("scale must not be 0: it would hide the machine behind a constant")
+        given = [key for key in _RANGE if getattr(self, key) is not None]
+        if given and len(given) < len(_RANGE):
+            missing = ", ".join(key for key in _RANGE if key not in given)
+            raise ValueError(f"{', '.join(given)} without {missing}; a range needs all four")
+        if given and (self.scale, self.offset) != (1.0, 0.0):
+            raise ValueError("a raw range and scale or offset say the same twice; keep one of them")
+        if given and (self.raw_low == self.raw_high or self.scaled_low == self.scaled_high):
+            raise ValueError("a range must not be empty: its low and high ends are the same")
+        if self.clamp and not given:
+            raise ValueError("clamp needs the range to hold: raw_low, raw_high and scaled_low, …")
+        if bool(self.deadband_percent) != bool(self.deadband_of):
+            raise ValueError("deadband_percent and deadband_of belong together; give both")
+        if self.deadband and self.deadband_percent:
+            raise ValueError("deadband and deadband_percent say it twice; keep one of them")
+        if self.minimum is not None and self.maximum is not None and self.minimum >= self.maximum:
+            raise ValueError(f"minimum {self.minimum:g} must be below maximum {self.maximum:g}")
 
 
 COLUMNS = [each.encode_name for each in msgspec.structs.fields(TagRow)]
@@ -75,10 +132,9 @@ def _row(place: str, where: str, cells: dict[str, Any], findings: list[Finding])
             findings.append(Finding(place, where, f"unknown key {key!r}{suggestion(key, COLUMNS)}"))
             bad = True
     fields = {each.encode_name: each for each in msgspec.structs.fields(TagRow)}
-    for key in ("name", "address"):
-        if key not in cells:
-            findings.append(Finding(place, where, f"column {key!r} is empty; every tag needs one"))
-            bad = True
+    if "name" not in cells:
+        findings.append(Finding(place, where, "column 'name' is empty; every tag needs one"))
+        bad = True
     for key, value in cells.items():
         try:
             if key in fields:
@@ -175,7 +231,7 @@ def _numbers(row: dict[str, Any], delimiter: str) -> dict[str, Any]:
         if key in row:
             text = row[key].replace(",", ".") if delimiter == ";" else row[key]
             try:
-                row[key] = float(text)
+                row[key] = int(text) if key in _WHOLE else float(text)
             except ValueError:
                 continue  # Left as text: the row's check names cell, column and what was found.
     return row

@@ -21,8 +21,8 @@ from common.places import Places
 from common.plant import read_queue_config
 from common.process import hold_role
 from common.queue import Bounds, QueueReader, QueueWriter, WhenFull
+from console.notation import iso_time
 from console.programs import supervisor_file
-from console.queue_rows import iso_time
 from console.queue_stat import LossShown, loss_shown
 from console.queue_targets import Waiting, delivered_to_all, targets_of
 from console.tables import count, table

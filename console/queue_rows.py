@@ -5,22 +5,19 @@ is never unpacked. Memory holds one block at a time.
 """
 
 import base64
-import functools
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
 from common.block import BlockHeader
 from common.queue import QueueReader
-from common.records import Gap, GapRecord, Plan, Record, quality_name, quality_word
+from common.records import Gap, GapRecord, Plan, Record
+from console.notation import iso_time, quality_text
 
 CSV_COLUMNS = (
     "sequence", "index", "read_at", "source_at", "topic", "value", "unit", "quality",
 )  # fmt: skip
-
-_NS_PER_S = 1_000_000_000
 
 
 class Sample(msgspec.Struct, kw_only=True):
@@ -171,23 +168,6 @@ def _missing(record: GapRecord) -> Missing:
         scans=gap.scans,
         samples=gap.samples,
     )
-
-
-@functools.lru_cache(maxsize=64)
-def quality_text(code: int) -> str:
-    """Return OPC UA's name of a status code, behind its severity where the house has no name."""
-    name = quality_name(code)
-    return f"{quality_word(code)} {name}" if name.startswith("0x") else name
-
-
-def iso_time(at_ns: int) -> str:
-    """Return `2026-11-23T10:15:00.123456789Z`."""
-    return f"{_iso_second(at_ns // _NS_PER_S)}.{at_ns % _NS_PER_S:09d}Z"
-
-
-@functools.lru_cache(maxsize=4_096)
-def _iso_second(at_s: int) -> str:
-    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def missing_text(gap: Missing) -> str:

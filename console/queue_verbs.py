@@ -18,10 +18,10 @@ from console import queue_peek as peeking
 from console import queue_stat as looking
 from console import queue_verify as verifying
 from console.exits import EXIT_FOUND, EXIT_UNREACHABLE, stop
+from console.globs import topic_filter
 from console.places import in_places, json_option
 from console.queue_rows import Selection
 from console.tables import count
-from console.tap import topic_filter
 
 PEEK_MAX = 100_000
 

@@ -6,7 +6,13 @@ from console.tables import count, milliseconds, rate, size, span, table
 
 def status_text(status: Status) -> list[str]:
     """Return the lines: processes, devices, queue, targets. What is empty is left out."""
-    parts = [_processes(status), _devices(status), _queue(status), _uplinks(status)]
+    parts = [
+        _processes(status),
+        _devices(status),
+        _load(status),
+        _queue(status),
+        _uplinks(status),
+    ]
     lines: list[str] = []
     for part in parts:
         if part:
@@ -33,6 +39,18 @@ def _devices(status: Status) -> list[str]:
             rate(each.scans_per_s),
             rate(each.samples_per_s),
             count(each.overruns),
+        )
+        for each in status.devices
+    ]
+    header = ("DEVICE", "STATE", "FOR", "LAST SCAN", "SCANS/S", "SAMPLES/S", "OVERRUNS")
+    return table(header, rows, [each.error for each in status.devices]) if rows else []
+
+
+def _load(status: Status) -> list[str]:
+    """Return what the gateway asks of each device, and how fast that answers."""
+    rows = [
+        (
+            each.name,
             rate(each.requests_per_s),
             rate(_bytes_per_s(each)),
             milliseconds(each.reply_p50_s),
@@ -40,12 +58,10 @@ def _devices(status: Status) -> list[str]:
             _clock(each),
         )
         for each in status.devices
+        if each.requests_per_s or each.reply_p50_s is not None or each.clock_offset_s is not None
     ]
-    header = (
-        *("DEVICE", "STATE", "FOR", "LAST SCAN", "SCANS/S", "SAMPLES/S", "OVERRUNS"),
-        *("REQUESTS/S", "BYTES/S", "REPLY P50", "P95", "CLOCK"),
-    )
-    return table(header, rows, [each.error for each in status.devices]) if rows else []
+    header = ("LOAD ON DEVICE", "REQUESTS/S", "BYTES/S", "REPLY P50", "P95", "CLOCK")
+    return table(header, rows, [None] * len(rows)) if rows else []
 
 
 def _bytes_per_s(device: DeviceStatus) -> float | None:

@@ -1,11 +1,14 @@
 """Aligned text for people: the same on a terminal, in a pipe and in a ticket."""
 
+import re
 from collections.abc import Sequence
 
 import click
 
 COLOURS = {
     "good": "green",
+    "uncertain": "yellow",
+    "bad": "red",
     "online": "green",
     "running": "green",
     "failing": "red",
@@ -18,10 +21,34 @@ COLOURS = {
     "waiting": "yellow",
     "full": "yellow",
 }
-"""Of states; everything else is plain. The words say the same, so colour may be missing."""
+"""Of states and qualities; everything else is plain. The words say the same: it may be missing."""
 
 
+_QUALITY = re.compile(r"(Good|Uncertain|Bad)(?: ?[A-Z0-9]\w*)?")
+"""`Good`, `BadOutOfRange`, `Bad 0x80FF0000`."""
 _UNITS = (("d", 86_400, "h", 3_600), ("h", 3_600, "min", 60), ("min", 60, "s", 1))
+
+
+class Columns:
+    """Columns as wide as the widest cell of the rows that are known; numbers stand to the right."""
+
+    def __init__(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        columns = list(zip(header, *rows, strict=True))
+        self._header = header
+        self._widths = [max(len(cell) for cell in column) for column in columns]
+        self._right = [all(_is_number(cell) for cell in column[1:]) for column in columns]
+
+    def header(self) -> str:
+        """Return the line above the rows."""
+        return click.style(self.line(self._header), bold=True)
+
+    def line(self, cells: Sequence[str]) -> str:
+        """Return one row; a cell wider than its column moves the rest of its line."""
+        padded = [
+            cell.rjust(width) if to_right else cell.ljust(width)
+            for cell, width, to_right in zip(cells, self._widths, self._right, strict=True)
+        ]
+        return "  ".join([*map(_coloured, padded[:-1]), _coloured(padded[-1].rstrip())]).rstrip()
 
 
 def table(
@@ -29,32 +56,29 @@ def table(
 ) -> list[str]:
     """Return lines with columns as wide as their widest cell; numbers stand to the right.
 
-    A row's note follows on a line of its own: sentences do not fit columns.
+    A row's note follows on lines of its own: sentences do not fit columns.
     """
-    columns = list(zip(header, *rows, strict=True))
-    widths = [max(len(cell) for cell in column) for column in columns]
-    right = [all(_is_number(cell) for cell in column[1:]) for column in columns]
-
-    def line(cells: Sequence[str]) -> str:
-        padded = [
-            cell.rjust(width) if to_right else cell.ljust(width)
-            for cell, width, to_right in zip(cells, widths, right, strict=True)
-        ]
-        return "  ".join([*map(_coloured, padded[:-1]), _coloured(padded[-1].rstrip())])
-
-    lines = [click.style(line(header), bold=True)]
+    columns = Columns(header, rows)
+    lines = [columns.header()]
     for row, note in zip(rows, notes, strict=True):
-        lines += [line(row), f"    {note}"] if note else [line(row)]
+        lines += [columns.line(row), *noted(note)]
     return lines
 
 
+def noted(note: str | None) -> list[str]:
+    """Return the lines of a note below a row."""
+    return [f"    {line}" for line in note.splitlines()] if note else []
+
+
 def _coloured(cell: str) -> str:
-    colour = COLOURS.get(cell.strip())
+    quality = _QUALITY.fullmatch(cell.strip())
+    colour = COLOURS.get(quality[1].lower() if quality else cell.strip())
     return click.style(cell, fg=colour) if colour else cell
 
 
 def _is_number(cell: str) -> bool:
-    return cell == "-" or cell.replace(",", "").replace(".", "").isdigit()
+    digits = cell.removeprefix("-").removeprefix("+").replace(",", "").replace(".", "")
+    return cell == "-" or digits.isdigit()
 
 
 def count(number: int | None) -> str:

@@ -4,7 +4,6 @@ With them come the gaps of what was lost on the way into the queue. What the que
 drop stands further back, where the data stood; `status` counts it.
 """
 
-import fnmatch
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -59,18 +58,6 @@ def follow(reader: QueueReader, wanted: Callable[[str], bool]) -> Iterator[Shown
         if not records:
             yield None
             time.sleep(POLL_S)
-
-
-def topic_filter(glob: str) -> Callable[[str], bool]:
-    """Return whether a topic is wanted: a glob over the whole topic, case aside.
-
-    A word without wildcards stands for every topic that contains it. No two topics differ by
-    case alone (the configuration refuses that), so ignoring it can mix up nothing.
-    """
-    pattern = glob.casefold()
-    if not any(mark in pattern for mark in "*?["):
-        pattern = f"*{pattern}*"
-    return lambda topic: fnmatch.fnmatchcase(topic.casefold(), pattern)
 
 
 def _shown(record: Record, wanted: Callable[[str], bool]) -> Iterator[Shown]:

@@ -29,8 +29,8 @@ MACHINES = {"meter": "modbus", "press": "s7", "robot": "opcua"}
 """The devices of plant.toml, by name, and the protocol each speaks."""
 
 CONNECT_TIMEOUT_S = 10.0
-GATEWAY_STOP_TIMEOUT_S = 60.0
-"""supervisord stops its five programs one after the other, ten seconds for each at most."""
+GATEWAY_STOP_TIMEOUT_S = 70.0
+"""supervisord stops its six programs one after the other, ten seconds for each at most."""
 RECORDS_MAX = 1_000
 """Read from the queue at a time."""
 

@@ -28,9 +28,20 @@ class Accounts:
         self.gaps = 0
 
     def enter(
-        self, delivery: Delivery, plan: Plan, read_at_ns: int, samples: int, reported: int = 0
+        self,
+        delivery: Delivery,
+        plan: Plan,
+        read_at_ns: int,
+        samples: int,
+        reported: int = 0,
+        *,
+        made: int = 0,
+        closed: int = 0,
     ) -> list[Gap]:
         """Book one arrived scan of `samples` samples, some of which are `reported` to the queue.
+
+        `made` more were calculated of them, of which some are among those reported too; `closed`
+        are results of windows, all of them reported beside.
 
         Return what is missing before it. A scan that arrived but cannot be used is booked with
         samples=0: it is then missing itself.
@@ -56,7 +67,10 @@ class Accounts:
         self._tallies[key] = self.changed[key] = Tally(
             delivery.epoch, delivery.scan_count, delivery.sample_count, read_at_ns
         )
-        self.ledger.add(*of_group, Account(collected=samples, unchanged=samples - reported))
+        collected = samples + made
+        self.ledger.add(
+            *of_group, Account(collected=collected + closed, unchanged=collected - reported)
+        )
         return self._booked(gaps)
 
     def enter_counts(self, counts: Counts, at_ns: int) -> list[Gap]:

@@ -1,18 +1,47 @@
 """One group's scans → values that IT can trust, column by column.
 
-Raw values are checked against their declared type, scaled, and compared with what was last
-reported; what is worth reporting becomes a Part for the queue. Nothing here works sample by
+Raw values are transformed, checked against their type, scaled and bounded; what can be made of them
+is added; what is worth reporting becomes a Part for the queue. Nothing here works sample by
 sample except for texts, bytes and values that are wrong.
 """
 
-from collections.abc import Sequence
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from common.block import NO_SOURCE_TIME, Layout, Part
-from common.records import Plan, Quality, Scan, ValueType
+from common.records import Plan, Scan, ValueType
+from normalizer.checking import Checks
+from normalizer.counters import CounterState
+from normalizer.deriving import ClosedWindow, Derivation, DeviceMemory
+from normalizer.limits import Limits
+from normalizer.reporting import (
+    DTYPES,
+    Codes,
+    Indexes,
+    Mask,
+    Ready,
+    Reporting,
+    Verdict,
+    marked_as_repeated,
+)
+from normalizer.transforms import Transforms
+
+Split = dict[ValueType, tuple[npt.NDArray[Any], Indexes]]
+
+
+class Origin(enum.Enum):
+    """Why a part is told without a scan; each is booked in its own way."""
+
+    HELD = enum.auto()
+    """Read before, and booked as unchanged then."""
+    REPEATED = enum.auto()
+    MADE = enum.auto()
+
 
 INSTANT_NS_MAX = 2**62
 """The year 2116. A source time outside of 1970 to then is a device's error and left out."""
@@ -21,65 +50,53 @@ READ_AT_STEP_NS = 1_000
 """No reply over a network tells its instant to the nanosecond; these digits would only be noise,
 and cost up to a byte per sample on disk."""
 
-Mask = npt.NDArray[np.bool_]
-Codes = npt.NDArray[np.uint32]
-
-_ACCEPTED: dict[ValueType, frozenset[type]] = {
-    ValueType.BOOL: frozenset({bool}),
-    ValueType.INT64: frozenset({int}),
-    ValueType.UINT64: frozenset({int}),
-    ValueType.FLOAT64: frozenset({float, int}),
-    ValueType.STRING: frozenset({str}),
-    ValueType.BYTES: frozenset({bytes}),
-}
-_DTYPES: dict[ValueType, Any] = {
-    ValueType.BOOL: np.uint8,
-    ValueType.INT64: np.int64,
-    ValueType.UINT64: np.uint64,
-    ValueType.FLOAT64: np.float64,
-}
-_EMPTY: dict[ValueType, Any] = {
-    ValueType.BOOL: False,
-    ValueType.INT64: 0,
-    ValueType.UINT64: 0,
-    ValueType.FLOAT64: 0.0,
-    ValueType.STRING: "",
-    ValueType.BYTES: b"",
-}
-_LIMITS = {ValueType.INT64: (-(2**63), 2**63 - 1), ValueType.UINT64: (0, 2**64 - 1)}
+_NUMBERS = (ValueType.INT64, ValueType.UINT64, ValueType.FLOAT64)
 
 
 class ScanMalformed(ValueError):
     """A scan that does not fit its plan; its samples are booked as a gap."""
 
 
+@dataclass(slots=True)
+class _Values:
+    """The columns of one scan on their way: index i of each array speaks of the same tag."""
+
+    read_at_ns: int
+    columns: Indexes
+    split: Split
+    arrays: dict[ValueType, Any]
+    """By type; of the columns in `split`, in their order."""
+    qualities: Codes
+    nulls: Mask
+    source_at_ns: npt.NDArray[np.int64] | None
+
+
 class GroupNormalizer:
     """Normalises the scans of one plan, and remembers what it last reported of each column."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        counters: Mapping[str, CounterState] | None = None,
+        memory: DeviceMemory | None = None,
+    ) -> None:
         self.layout = Layout(plan)
-        width = len(plan.columns)
-        self._scale = np.array([column.scale for column in plan.columns])
-        self._offset = np.array([column.offset for column in plan.columns])
-        self._scaled = np.array([column.scaled for column in plan.columns])
-        self._deadband = np.array([column.deadband for column in plan.columns])
-        self._deadband_whole = np.minimum(np.floor(self._deadband), 2.0**63).astype(np.uint64)
-        """For integers: more than the deadband is more than its whole part."""
-        self._reported: Mask = np.zeros(width, bool)
-        self._told_at_ns = np.zeros(width, np.int64)
-        self._newest_at_ns = 0
-        self._quality: Codes = np.zeros(width, np.uint32)
-        self._null: Mask = np.zeros(width, bool)
-        self._last: dict[ValueType, Any] = {
-            value_type: np.zeros(width, _DTYPES[value_type])
-            if value_type in _DTYPES
-            else np.full(width, None, object)
-            for value_type in self.layout.columns_of
-        }
-        self._all_columns = np.arange(width, dtype=np.uint16)
-        self._whole = {
-            value_type: (columns, columns) for value_type, columns in self.layout.columns_of.items()
-        }
+        self._width = len(plan.columns)
+        self._checks = Checks(plan)
+        self._transforms = Transforms(plan)
+        self._limits = Limits(plan)
+        self._reporting = Reporting(self.layout)
+        self._derivation = Derivation(plan, counters, memory)
+        self._scanned = np.arange(len(plan.scanned), dtype=np.uint16)
+        self._whole = self._split(self._scanned)
+        self._closed: list[ClosedWindow] = []
+        self.made_samples = 0
+        """Values of made columns that the last scan brought, told or not."""
+
+    @property
+    def changed_counters(self) -> dict[str, CounterState]:
+        """States to commit together with the last scan."""
+        return self._derivation.changed_counters
 
     def normalise(self, scan: Scan) -> Part | None:
         """Return what the scan reports, None when nothing changed beyond its deadband.
@@ -92,45 +109,205 @@ class GroupNormalizer:
             raise ScanMalformed(f"a number does not fit its place: {error}") from error
 
     def forget(self, up_to_ns: int) -> None:
-        """Tell again, with the next scan, every value whose record may be among those lost.
+        """Tell again what may be among what was lost (reporting.py)."""
+        self._reporting.forget(up_to_ns)
 
-        `up_to_ns`: the latest read time of what was lost. A value told later stands in a record
-        that is still there.
-        """
-        self._reported[self._told_at_ns <= up_to_ns] = False
+    @property
+    def waits(self) -> bool:
+        """True when `due` may have something to say."""
+        return self._reporting.waits or self._derivation.waits
+
+    def take_closed(self) -> list[Part]:
+        """Return the windows that the last scan closed; each is told once."""
+        closed, self._closed = self._closed, []
+        return self._window_parts(closed)
+
+    def due(self, now_ns: int, *, alive: bool) -> list[tuple[Part, Origin]]:
+        """Return what is to be told without a scan: held back, repeated, or a window's result."""
+        ready = [
+            (self._part_of(each), Origin.REPEATED if each.repeated else Origin.HELD)
+            for each in self._reporting.due(now_ns, alive=alive)
+        ]
+        closed = self._window_parts(self._derivation.closed_by(now_ns))
+        return ready + [(part, Origin.MADE) for part in closed]
 
     def _normalise(self, scan: Scan) -> Part | None:
         columns = self._present(scan)
-        if scan.read_at_ns < self._newest_at_ns:
-            self._told_at_ns[:] = 0  # The clock was set back: which was told earlier is not known.
-        self._newest_at_ns = scan.read_at_ns
-        held = self._whole if scan.indexes is None else self._split(columns)
-        qualities = (
-            np.zeros(len(columns), np.uint32)
-            if scan.qualities is None
-            else np.array(scan.qualities, np.uint32)
+        self._reporting.notice(scan.read_at_ns)
+        raw_values, codes = self._transforms.apply(scan.values, scan.qualities, scan.indexes)
+        values = _Values(
+            read_at_ns=scan.read_at_ns,
+            columns=columns,
+            split=self._whole if scan.indexes is None else self._split(columns),
+            arrays={},
+            qualities=np.zeros(len(columns), np.uint32)
+            if codes is None
+            else np.array(codes, np.uint32),
+            nulls=np.zeros(len(columns), bool),
+            source_at_ns=_source_times(scan),
         )
-        nulls = np.zeros(len(columns), bool)
-        changed = np.zeros(len(columns), bool)
-        arrays: dict[ValueType, Any] = {}
-        for value_type, (places, of_type) in held.items():
+        for value_type, (places, of_type) in values.split.items():
             raw = (
-                scan.values
-                if len(places) == len(scan.values)
-                else [scan.values[place] for place in places.tolist()]
+                raw_values
+                if len(places) == len(raw_values)
+                else [raw_values[place] for place in places.tolist()]
             )
-            array = self._typed(value_type, raw, places, qualities, nulls)
+            around = (places, values.qualities, values.nulls)
+            array = self._checks.typed(value_type, raw, *around)
             if value_type is ValueType.FLOAT64:
-                array = self._finished(array, of_type, places, qualities, nulls)
-            arrays[value_type] = array
-            changed[places] = self._changed(value_type, array, of_type)
-        changed &= ~nulls
-        changed |= ~self._reported[columns] | (nulls != self._null[columns])
-        changed |= qualities != self._quality[columns]
-        return self._report(scan, columns, held, arrays, changed, qualities, nulls)
+                array = self._checks.finished(array, of_type, *around)
+            if value_type in _NUMBERS:
+                array = self._limits.apply(array, of_type, *around)
+            values.arrays[value_type] = array
+        forced = self._derive(values)
+        return self._report(values, forced)
 
-    def _present(self, scan: Scan) -> npt.NDArray[np.uint16]:
-        columns = self._all_columns
+    def _derive(self, values: _Values) -> Mask | None:
+        """Append what follows from the values; return which of all are events, to be told."""
+        self.made_samples = 0
+        watched = self._derivation.watched
+        if not watched:
+            return None
+        readings = self._readings(values, watched)
+        self._closed += self._derivation.closed(values.read_at_ns, readings)
+        made = self._derivation.take(values.read_at_ns, readings)
+        self.made_samples = len(made)
+        if not made:
+            return None
+        before = len(values.columns)
+        added = np.array([each.column for each in made], np.uint16)
+        values.columns = np.concatenate([values.columns, added])
+        codes = np.array([each.quality for each in made], np.uint32)
+        values.qualities = np.concatenate([values.qualities, codes])
+        blanks = np.array([each.value is None for each in made], bool)
+        values.nulls = np.concatenate([values.nulls, blanks])
+        if values.source_at_ns is not None:
+            no_times = np.full(len(made), NO_SOURCE_TIME, np.int64)
+            values.source_at_ns = np.concatenate([values.source_at_ns, no_times])
+        values.split = self._split(values.columns)
+        for value_type, (places, _) in values.split.items():
+            fresh = [
+                made[place - before].value or 0 for place in places.tolist() if place >= before
+            ]
+            if fresh:
+                found = values.arrays.get(value_type, [])
+                values.arrays[value_type] = np.concatenate(
+                    [np.asarray(found, DTYPES[value_type]), np.array(fresh, DTYPES[value_type])]
+                )
+        forced = np.zeros(len(values.columns), bool)
+        forced[before:] = [each.forced for each in made]
+        return forced
+
+    def _readings(self, values: _Values, watched: list[int]) -> dict[int, tuple[Any, int]]:
+        """Return value and quality of the watched columns that are present."""
+        found: dict[int, tuple[Any, int]] = {}
+        wanted = np.isin(values.columns, watched)
+        for value_type, (places, of_type) in values.split.items():
+            array = values.arrays[value_type]
+            for at in np.flatnonzero(wanted[places]).tolist():
+                place = int(places[at])
+                value = array[at] if isinstance(array, list) else array[at].item()
+                blank = bool(values.nulls[place])
+                quality = int(values.qualities[place])
+                found[int(of_type[at])] = (None if blank else value, quality)
+        return found
+
+    def _report(self, values: _Values, forced: Mask | None) -> Part | None:
+        moved = np.zeros(len(values.columns), bool)
+        for value_type, (places, of_type) in values.split.items():
+            array = values.arrays[value_type]
+            moved[places] = self._reporting.moved(value_type, array, of_type)
+        verdict = self._reporting.judge(
+            values.columns, values.read_at_ns, moved, values.qualities, values.nulls
+        )
+        if forced is not None:
+            # An increment is told whenever it is one: two equal ones are two, not a repetition.
+            self._derivation.settle(values.columns, forced, verdict.tell)
+        if verdict.hold is not None and verdict.hold.any():
+            self._hold(values, verdict.hold)
+        return self._told(values, verdict)
+
+    def _told(self, values: _Values, verdict: Verdict) -> Part | None:
+        tell = verdict.tell
+        count = int(np.count_nonzero(tell))
+        if count == 0:
+            return None
+        everything = count == len(values.columns)
+        reported = {}
+        for value_type, (places, of_type) in values.split.items():
+            array = values.arrays[value_type]
+            mask = tell[places]
+            if not everything:
+                array = _masked(array, mask)
+                of_type = of_type[mask]  # noqa: PLW2901 - the reported ones from here on
+            if len(of_type):
+                self._reporting.told_values(value_type, of_type, array)
+                reported[value_type] = array
+        columns = values.columns if everything else values.columns[tell]
+        qualities, nulls = values.qualities[tell], values.nulls[tell]
+        self._reporting.told(columns, values.read_at_ns, qualities, nulls)
+        if verdict.repeated is not None and verdict.repeated.any():
+            qualities = marked_as_repeated(qualities, verdict.repeated[tell])
+        times = None if values.source_at_ns is None else values.source_at_ns[tell]
+        return self._part(values.read_at_ns, reported, columns, qualities, nulls, times)
+
+    def _hold(self, values: _Values, hold: Mask) -> None:
+        """Keep what came too soon after the last telling."""
+        for value_type, (places, of_type) in values.split.items():
+            mask = hold[places]
+            if mask.any():
+                array = _masked(values.arrays[value_type], mask)
+                self._reporting.held_values(value_type, of_type[mask], array, values.read_at_ns)
+        times = NO_SOURCE_TIME if values.source_at_ns is None else values.source_at_ns[hold]
+        self._reporting.held_source_times(values.columns[hold], times)
+
+    def _part_of(self, ready: Ready) -> Part:
+        times = ready.source_at_ns if (ready.source_at_ns != NO_SOURCE_TIME).any() else None
+        return self._part(
+            ready.read_at_ns, ready.arrays, ready.columns, ready.qualities, ready.nulls, times
+        )
+
+    def _window_parts(self, closed: list[ClosedWindow]) -> list[Part]:
+        """Return a part for each instant at which windows ended, oldest first."""
+        by_end: dict[int, dict[int, ClosedWindow]] = {}
+        for each in closed:
+            by_end.setdefault(each.closed.end_at_ns, {})[each.column] = each
+        parts = []
+        for end_at_ns, windows in sorted(by_end.items()):
+            ordered = [windows[column].closed for column in sorted(windows)]
+            columns = np.array(sorted(windows), np.uint16)
+            qualities = np.array([each.quality for each in ordered], np.uint32)
+            nulls = np.array([each.value is None for each in ordered], bool)
+            array = np.array([each.value or 0.0 for each in ordered], np.float64)
+            arrays = {ValueType.FLOAT64: array}
+            parts.append(self._part(end_at_ns, arrays, columns, qualities, nulls, None))
+        return parts
+
+    def _part(
+        self,
+        read_at_ns: int,
+        arrays: dict[ValueType, Any],
+        columns: Indexes,
+        qualities: Codes,
+        nulls: Mask,
+        source_at_ns: npt.NDArray[np.int64] | None,
+    ) -> Part:
+        quality_at = np.flatnonzero(qualities).astype(np.uint32)
+        null_at = np.flatnonzero(nulls).astype(np.uint32)
+        return Part(
+            layout=self.layout,
+            read_at_ns=read_at_ns - read_at_ns % READ_AT_STEP_NS,
+            arrays=arrays,
+            samples=len(columns),
+            indexes=None if len(columns) == self._width else columns,
+            nulls=null_at if len(null_at) else None,
+            quality_at=quality_at if len(quality_at) else None,
+            qualities=qualities[quality_at] if len(quality_at) else None,
+            source_at_ns=source_at_ns,
+        )
+
+    def _present(self, scan: Scan) -> Indexes:
+        columns = self._scanned
         if scan.indexes is not None:
             wide = np.array(scan.indexes, np.int64)
             if len(wide) == 0 or wide[0] < 0 or wide[-1] >= len(columns) or (
@@ -145,9 +322,7 @@ class GroupNormalizer:
             raise ScanMalformed(f"lists of other lengths than {len(columns)} columns")
         return columns
 
-    def _split(
-        self, columns: npt.NDArray[np.uint16]
-    ) -> dict[ValueType, tuple[npt.NDArray[Any], npt.NDArray[np.uint16]]]:
+    def _split(self, columns: Indexes) -> Split:
         """Return {type: (places among the present columns, those columns)}."""
         kinds = self.layout.kinds[columns]
         split = {}
@@ -157,119 +332,6 @@ class GroupNormalizer:
                 split[value_type] = (places, columns[places])
         return split
 
-    def _typed(
-        self,
-        value_type: ValueType,
-        raw: Sequence[Any],
-        places: npt.NDArray[Any],
-        qualities: Codes,
-        nulls: Mask,
-    ) -> Any:
-        """Return raw values as one array; what is not of the type becomes a null of Bad quality."""
-        if _ACCEPTED[value_type].issuperset(map(type, raw)):
-            try:
-                return _array(value_type, raw)
-            except OverflowError:
-                pass  # Some integer is out of range; find it below.
-        checked = list(raw)
-        for i, value in enumerate(raw):
-            if type(value) in _ACCEPTED[value_type] and _within(value_type, value):
-                continue
-            checked[i] = _EMPTY[value_type]
-            place = places[i]
-            nulls[place] = True
-            if qualities[place] >> 30 < 2:  # noqa: PLR2004 - two top bits: 00 Good, 01 Uncertain
-                qualities[place] = _reason(value_type, value)
-        return _array(value_type, checked)
-
-    def _finished(
-        self,
-        array: npt.NDArray[np.float64],
-        of_type: npt.NDArray[np.uint16],
-        places: npt.NDArray[Any],
-        qualities: Codes,
-        nulls: Mask,
-    ) -> npt.NDArray[np.float64]:
-        """Scale, then turn what JSON has no number for (NaN, infinities) into nulls."""
-        if self._scaled[of_type].any():
-            with np.errstate(over="ignore", invalid="ignore"):
-                array = array * self._scale[of_type] + self._offset[of_type]
-        finite = np.isfinite(array)
-        if not finite.all():
-            wrong = places[~finite]
-            nulls[wrong] = True
-            good = wrong[qualities[wrong] >> 30 < 2]  # noqa: PLR2004 - as above
-            qualities[good] = Quality.BAD_OUT_OF_RANGE
-            array = np.where(finite, array, 0.0)
-        return array
-
-    def _changed(self, value_type: ValueType, array: Any, of_type: npt.NDArray[np.uint16]) -> Mask:
-        last = self._last[value_type][of_type]
-        if value_type not in _DTYPES:
-            return np.array([a != b for a, b in zip(array, last, strict=True)], bool)
-        different: Mask = array != last
-        deadband = self._deadband[of_type]
-        if not deadband.any():
-            return different
-        if value_type is ValueType.FLOAT64:
-            with np.errstate(over="ignore"):
-                distance: Any = np.abs(array - last)
-            different &= (deadband == 0) | (distance > deadband)
-            return different
-        # In whole numbers: floats would lose the last bits of a counter above 2**53.
-        distance = np.where(array > last, array - last, last - array).astype(np.uint64)
-        different &= (deadband == 0) | (distance > self._deadband_whole[of_type])
-        return different
-
-    def _report(
-        self,
-        scan: Scan,
-        columns: npt.NDArray[np.uint16],
-        held: dict[ValueType, tuple[npt.NDArray[Any], npt.NDArray[np.uint16]]],
-        arrays: dict[ValueType, Any],
-        changed: Mask,
-        qualities: Codes,
-        nulls: Mask,
-    ) -> Part | None:
-        count = int(np.count_nonzero(changed))
-        if count == 0:
-            return None
-        everything = count == len(columns)
-        reported = {}
-        for value_type, (places, of_type) in held.items():
-            array = arrays[value_type]
-            mask = changed[places]
-            if not everything:
-                array = _masked(array, mask)
-                of_type = of_type[mask]  # noqa: PLW2901 - the reported ones from here on
-            if len(of_type):
-                self._last[value_type][of_type] = array
-                reported[value_type] = array
-        columns_reported = columns if everything else columns[changed]
-        self._reported[columns_reported] = True
-        self._told_at_ns[columns_reported] = scan.read_at_ns
-        self._quality[columns_reported] = qualities[changed]
-        self._null[columns_reported] = nulls[changed]
-        bad_at = np.flatnonzero(qualities[changed]).astype(np.uint32)
-        null_at = np.flatnonzero(nulls[changed]).astype(np.uint32)
-        return Part(
-            layout=self.layout,
-            read_at_ns=scan.read_at_ns - scan.read_at_ns % READ_AT_STEP_NS,
-            arrays=reported,
-            samples=count,
-            indexes=None if count == len(self._all_columns) else columns_reported,
-            nulls=null_at if len(null_at) else None,
-            quality_at=bad_at if len(bad_at) else None,
-            qualities=qualities[changed][bad_at] if len(bad_at) else None,
-            source_at_ns=_source_times(scan, changed),
-        )
-
-
-def _array(value_type: ValueType, values: Sequence[Any]) -> Any:
-    if value_type in _DTYPES:
-        return np.array(values, _DTYPES[value_type])
-    return values if isinstance(values, list) else list(values)
-
 
 def _masked(array: Any, mask: Mask) -> Any:
     if isinstance(array, list):
@@ -277,25 +339,11 @@ def _masked(array: Any, mask: Mask) -> Any:
     return array[mask]
 
 
-def _within(value_type: ValueType, value: Any) -> bool:
-    low, high = _LIMITS.get(value_type, (None, None))
-    return low is None or high is None or low <= value <= high
-
-
-def _reason(value_type: ValueType, value: object) -> int:
-    """Why a value cannot be published, as an OPC UA status code."""
-    if value is None:
-        return Quality.BAD
-    if type(value) in _ACCEPTED[value_type]:
-        return Quality.BAD_OUT_OF_RANGE
-    return Quality.BAD_TYPE_MISMATCH
-
-
-def _source_times(scan: Scan, changed: Mask) -> npt.NDArray[np.int64] | None:
+def _source_times(scan: Scan) -> npt.NDArray[np.int64] | None:
     if scan.source_at_ns is None:
         return None
     times = [
         at_ns if at_ns is not None and 0 <= at_ns < INSTANT_NS_MAX else NO_SOURCE_TIME
         for at_ns in scan.source_at_ns
     ]
-    return np.array(times, np.int64)[changed]
+    return np.array(times, np.int64)

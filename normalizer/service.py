@@ -13,13 +13,15 @@ import msgspec
 from common.block import Part
 from common.clock import monotonic_s, now_ns
 from common.handoff import Counts, Delivery, HandoffReceiver
-from common.health import INTERVAL_S
+from common.health import INTERVAL_S, STALE_S, read_health
 from common.log import get_log
 from common.process import Stopping
-from common.queue import QueueWriter
+from common.queue import Account, Changes, QueueWriter
 from common.records import Gap, Plan, Position, decode_scan
 from normalizer.accounts import Accounts
-from normalizer.columns import GroupNormalizer, ScanMalformed
+from normalizer.columns import GroupNormalizer, Origin, ScanMalformed
+from normalizer.counters import CounterState, decode_state, encode_state
+from normalizer.deriving import DeviceMemory
 from normalizer.maintenance import Maintenance
 from normalizer.report import Report
 from normalizer.targets import Targets
@@ -29,6 +31,7 @@ GATHER_S = 0.01
 """Scans that come within this time share one commit: one fsync for all of them."""
 COMMIT_BYTES_MAX = 8 * 1024 * 1024
 READER_CHECK_S = 60.0
+DUE_EVERY_S = 0.1
 PLANS_MAX = 4_096
 """Kept in memory; the catalog has them all."""
 
@@ -47,10 +50,20 @@ class NormalizerService:
         self._plans: dict[bytes, Plan] = {}
         self._planless: set[bytes] = set()
         self._groups: dict[tuple[str, str], GroupNormalizer] = {}
+        self._memories: dict[str, DeviceMemory] = {}
+        self._known_counters = {
+            name: decode_state(state) for name, state in queue.counter_states().items()
+        }
+        self._counters: dict[str, CounterState] = {}
+        """To commit together with the scans that advanced them."""
+        self._collector_of: dict[tuple[str, str], str] = {}
+        self._run_dir = run_dir
+        self._alive: set[str] = set()
+        """Processes whose health files are fresh, as of the last look around."""
         self._accounts = Accounts(queue.tallies(), queue.epoch)
         self._maintenance = Maintenance(queue)
         self._report = Report(run_dir, queue)
-        self._next_check_s = self._next_readers_s = 0.0
+        self._next_check_s = self._next_readers_s = self._next_due_s = 0.0
         queue.cursors = lambda: targets.claimed_after(queue.epoch)
 
     def run(self, stopping: Stopping) -> None:
@@ -72,6 +85,7 @@ class NormalizerService:
         if monotonic_s() >= self._next_check_s:
             self._next_check_s = monotonic_s() + INTERVAL_S
             self._look_around("full" if self._queue.full else "running")
+        self._tell_without_scans()
         self._maintenance.run_when_due()
         self._retell()
 
@@ -92,7 +106,10 @@ class NormalizerService:
                 positions=positions,
                 tallies=self._accounts.changed,
                 accounts=self._accounts.ledger,
+                counters={name: encode_state(each) for name, each in self._counters.items()},
             )
+        self._known_counters |= self._counters
+        self._counters.clear()
         self._accounts.committed()
         self._receiver.acknowledge()
         scans = sum(isinstance(each, Delivery) for each in arrived)
@@ -110,14 +127,21 @@ class NormalizerService:
         part: Part | None = None
         try:
             scan = decode_scan(delivery.payload)
-            part = self._group(plan).normalise(scan)
+            self._collector_of[plan.device, plan.group] = delivery.collector
+            group = self._group(plan)
+            part = group.normalise(scan)
         except (msgspec.DecodeError, ScanMalformed) as error:
             log.error("scan not usable", device=plan.device, group=plan.group, error=error)
             return [*self._accounts.enter(delivery, plan, now_ns(), 0)]
         samples, reported = len(scan.values), part.samples if part else 0
         self._report.samples_received += samples
-        gaps = self._accounts.enter(delivery, plan, scan.read_at_ns, samples, reported)
-        return [*gaps, part] if part is not None else [*gaps]
+        closed = group.take_closed()
+        self._counters.update(group.changed_counters)
+        gaps = self._accounts.enter(
+            delivery, plan, scan.read_at_ns, samples, reported,
+            made=group.made_samples, closed=sum(each.samples for each in closed),
+        )  # fmt: skip
+        return [*gaps, *closed, part] if part is not None else [*gaps, *closed]
 
     def _plan(self, fingerprint: bytes) -> Plan | None:
         if fingerprint not in self._plans and (found := self._queue.plan(fingerprint)):
@@ -131,8 +155,31 @@ class NormalizerService:
         key = (plan.device, plan.group)
         group = self._groups.get(key)
         if group is None or group.layout.plan.fingerprint != plan.fingerprint:
-            group = self._groups[key] = GroupNormalizer(plan)
+            memory = self._memories.setdefault(plan.device, DeviceMemory())
+            group = self._groups[key] = GroupNormalizer(plan, self._known_counters, memory)
         return group
+
+    def _tell_without_scans(self) -> None:
+        """Commit values that were held back and are due, and repetitions after long silence."""
+        if monotonic_s() < self._next_due_s or self._queue.full:
+            return
+        self._next_due_s = monotonic_s() + DUE_EVERY_S
+        parts: list[Part | Gap] = []
+        ledger = Changes()
+        for key, group in self._groups.items():
+            if not group.waits:
+                continue
+            # Nothing is repeated for a collector that may be dead.
+            alive = self._collector_of.get(key) in self._alive
+            for part, origin in group.due(now_ns(), alive=alive):
+                parts.append(part)
+                # What was held had been booked as unchanged; the others were never collected.
+                fresh = Account(collected=part.samples)
+                held = Account(unchanged=-part.samples)
+                ledger.add(*key, held if origin is Origin.HELD else fresh)
+        if parts:
+            self._queue.append(parts, accounts=ledger)
+            self._report.committed(0, parts)
 
     def _retell(self) -> None:
         """Have every value told again whose last record may be among what was dropped."""
@@ -148,6 +195,10 @@ class NormalizerService:
         """Once a second: what the targets have, what the disk gives; then say how things are."""
         if self._targets.changed():
             self._groups.clear()  # A target that begins now must be told everything once.
+        fresh_ns = now_ns() - int(STALE_S * 1e9)
+        self._alive = {
+            name for name, health in read_health(self._run_dir).items() if health.at_ns > fresh_ns
+        }
         positions = self._targets.positions(self._queue.epoch)
         self._queue.delivered = min(positions.values(), default=0)
         self._queue.fit_to_disk()

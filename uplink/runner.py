@@ -32,10 +32,10 @@ from uplink.patience import Patience
 from uplink.report import Report
 from uplink.status import (
     STATUS_INTERVAL_S,
+    gateway_facts,
     offline_message,
     online_messages,
     online_status,
-    queue_facts,
 )
 
 TURN_MAX = 2 * IN_FLIGHT_MAX
@@ -289,7 +289,7 @@ class Uplink:
             set_aside=report.set_aside,
         )
         ledger = self._reader.ledger(delivered=position)
-        forms = list(online_messages(self._edge, said, ledger, queue_facts(report.run_dir)))
+        forms = list(online_messages(self._edge, said, ledger, gateway_facts(report.run_dir)))
         return forms[-1:] if self._status_refused else forms
 
     def _hold_status(self, reason: str) -> None:

@@ -5,7 +5,8 @@
      "ledger":{"collected":50000,"unchanged":1200,"delivered":48000,"queued":300,
                "lost":{"queue-full":500},
                "devices":{"press":{"collected":…,…},"meter":{…}}},
-     "autonomy_h":712.5,"queue_bytes":81920,"capacity_bytes":8589934592,"when_full":"drop-oldest"}
+     "autonomy_h":712.5,"queue_bytes":81920,"capacity_bytes":8589934592,"when_full":"drop-oldest",
+     "clock_offsets_s":{"robot":-0.012}}
 
 The ledger
     Samples, since the queue was begun, as this target sees them: `delivered` is what it has had,
@@ -26,12 +27,16 @@ The queue, as the normalizer says; absent while it says nothing
     `queue_bytes`, `capacity_bytes`   what it holds, and what it may hold
     `when_full`       what happens then: `drop-oldest`, `thin` or `stop-reading`
 
+The devices' clocks, as the collectors estimate them; absent where none can be asked
+    `clock_offsets_s` device's clock minus the gateway's, in seconds, of DEVICES_MAX at the most
+
 A far side that takes only small messages is told less: first the devices go, then the ledger.
 """
 
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -46,6 +51,8 @@ DEVICES_MAX = 256
 NO_DEVICE = "?"
 _NS_PER_MS = 1_000_000
 _NS_PER_S = 1_000_000_000
+
+T = TypeVar("T")
 
 
 class AccountStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -67,6 +74,12 @@ class LedgerStatus(AccountStatus, frozen=True, kw_only=True, omit_defaults=True)
     devices_omitted: int = 0
 
 
+class _DeviceFacts(msgspec.Struct, frozen=True):
+    """What a collector's health file says of one device, as far as it is told here."""
+
+    clock_offset_s: float | None = None
+
+
 class QueueFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What the normalizer's health file says of the queue, under its own names."""
 
@@ -74,6 +87,14 @@ class QueueFacts(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int | None = None
     capacity_bytes: int | None = None
     when_full: str | None = None
+
+
+class GatewayFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the other processes of the gateway say of themselves, as far as it is told here."""
+
+    queue: QueueFacts = QueueFacts()
+    clock_offsets_s: dict[str, float] = {}
+    """Device → its clock minus the gateway's; only of devices that can be asked."""
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -96,6 +117,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     queue_bytes: int | None = None
     capacity_bytes: int | None = None
     when_full: str | None = None
+    clock_offsets_s: dict[str, float] = {}
 
 
 def edge_path(root: str, gateway: str) -> str:
@@ -134,34 +156,53 @@ def online_status(
 
 
 def online_messages(
-    edge: str, said: Status, ledger: Ledger, facts: QueueFacts
+    edge: str, said: Status, ledger: Ledger, facts: GatewayFacts
 ) -> Iterator[Message]:
-    """Yield the status with ledger and queue, then ever shorter forms of it.
+    """Yield the status with ledger, queue and clocks, then ever shorter forms of it.
 
     The first that the far side takes is to be sent.
     """
     said = msgspec.structs.replace(
         said,
-        autonomy_h=facts.autonomy_h,
-        queue_bytes=facts.bytes,
-        capacity_bytes=facts.capacity_bytes,
-        when_full=facts.when_full,
+        autonomy_h=facts.queue.autonomy_h,
+        queue_bytes=facts.queue.bytes,
+        capacity_bytes=facts.queue.capacity_bytes,
+        when_full=facts.queue.when_full,
     )
-    for devices_max in (DEVICES_MAX, 0):
-        told = _ledger_status(ledger, devices_max)
-        yield _message(edge, msgspec.structs.replace(said, ledger=told))
+    told = _ledger_status(ledger, DEVICES_MAX)
+    clocks = dict(sorted(facts.clock_offsets_s.items())[:DEVICES_MAX])
+    yield _message(edge, msgspec.structs.replace(said, ledger=told, clock_offsets_s=clocks))
+    yield _message(edge, msgspec.structs.replace(said, ledger=_ledger_status(ledger, 0)))
     yield _message(edge, said)
 
 
-def queue_facts(run_dir: Path) -> QueueFacts:
-    """Return what the normalizer said of the queue lately; nothing is known when it is silent."""
-    health = read_health(run_dir).get("normalizer")
-    if health is None or now_ns() - health.at_ns > STALE_S * _NS_PER_S:
-        return QueueFacts()
+def gateway_facts(run_dir: Path) -> GatewayFacts:
+    """Return what the other processes said lately; nothing is known of one that is silent."""
+    at_ns = now_ns()
+    spoken = {
+        name: health.detail
+        for name, health in read_health(run_dir).items()
+        if at_ns - health.at_ns <= STALE_S * _NS_PER_S
+    }
+    devices: dict[str, _DeviceFacts] = {}
+    for detail in spoken.values():
+        devices |= _understood(detail.get("devices"), dict[str, _DeviceFacts]) or {}
+    return GatewayFacts(
+        queue=_understood(spoken.get("normalizer", {}).get("queue"), QueueFacts) or QueueFacts(),
+        clock_offsets_s={
+            name: device.clock_offset_s
+            for name, device in devices.items()
+            if device.clock_offset_s is not None
+        },
+    )
+
+
+def _understood(said: Any, kind: type[T]) -> T | None:
+    """Return what another process said, None where it is another version's: it is not for us."""
     try:
-        return msgspec.convert(health.detail.get("queue", {}), QueueFacts)
+        return msgspec.convert(said, kind)
     except msgspec.ValidationError:
-        return QueueFacts()  # Another version's; what it says is not for us.
+        return None
 
 
 def _ledger_status(ledger: Ledger, devices_max: int) -> LedgerStatus:

@@ -45,8 +45,8 @@ class _Columns:
     """The values and qualities of one scan, while its replies come in."""
 
     def __init__(self, plan: Plan) -> None:
-        self.values: list[Scalar] = [None] * len(plan.columns)
-        self.qualities = [Quality.GOOD] * len(plan.columns)
+        self.values: list[Scalar] = [None] * len(plan.scanned)
+        self.qualities = [Quality.GOOD] * len(plan.scanned)
 
     def take(self, request: Request, reply: Reply) -> bool:
         """Store what the device answered; return whether it gave the values."""

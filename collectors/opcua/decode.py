@@ -108,7 +108,7 @@ def _scan(plan: Plan, columns: dict[int, Notified], read_at_ns: int, monotonic_n
         read_at_ns=read_at_ns,
         monotonic_ns=monotonic_ns,
         values=[each.value for each in present],
-        indexes=ALL_COLUMNS if len(present) == len(plan.columns) else sorted(columns),
+        indexes=ALL_COLUMNS if len(present) == len(plan.scanned) else sorted(columns),
         qualities=qualities if any(code != Quality.GOOD for code in qualities) else None,
         source_at_ns=times if any(at is not None for at in times) else None,
     )

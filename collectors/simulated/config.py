@@ -1,7 +1,8 @@
 """What an operator writes of a simulated device → what its code needs. No foreign library."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
+from urllib.parse import SplitResult
 
 import msgspec
 from msgspec import Meta
@@ -35,6 +36,13 @@ def compile_device(device: Device, findings: list[Finding]) -> SimulatedSettings
     if config is None or groups is None:
         return None
     return SimulatedSettings(config, groups)
+
+
+def keys_of_url(parts: SplitResult) -> dict[str, Any]:
+    """Return the device's keys that a URL means: none. Raises ValueError for any that it has."""
+    if parts.netloc or parts.path.strip("/") or parts.query:
+        raise ValueError("a simulated device has no host and no path: write simulated://")
+    return {}
 
 
 def _resolve(row: TagRow) -> Resolved[Address]:

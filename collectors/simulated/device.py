@@ -60,7 +60,7 @@ class SimulatedCollector:
         """Return the group's values at a monotonic instant, and count the scan."""
         self._counts[group] += 1
         values = [
-            self._value(address, self._counts[group], at_ns) for address in self._addresses[group]
+            self.value(address, self._counts[group], at_ns) for address in self._addresses[group]
         ]
         return Scan(
             plan=self.plans[group].fingerprint,
@@ -69,7 +69,8 @@ class SimulatedCollector:
             values=values,
         )
 
-    def _value(self, address: Address, count: int, at_ns: int) -> Scalar:
+    def value(self, address: Address, count: int, at_ns: int) -> Scalar:
+        """Return what the pattern gives at a monotonic instant, with the `count`th reading."""
         if address.pattern == "counter":
             return count
         if address.pattern == "constant":

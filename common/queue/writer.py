@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import lmdb
+import msgspec
 
 from common.block import Part, check_block, encode_block
 from common.clock import now_ns
@@ -17,7 +18,7 @@ from common.queue.change import Change
 from common.queue.compaction import Compaction
 from common.queue.creation import closed, open_for_writing, renewed_epoch
 from common.queue.disk import capacity_on_disk, keep_ballast
-from common.queue.environment import KEY, PLAN_KEY, free_bytes, sealed
+from common.queue.environment import KEY, PLAN_KEY, free_bytes, sealed, unsealed
 from common.queue.ledger import OPERATOR, QUEUE_AGE, QUEUE_NEW, Account
 from common.queue.losses import Changes, loss_of, unknown_gap
 from common.queue.reader import Tally
@@ -40,6 +41,9 @@ KEEP_BLOCKS = 64
 COMPACTION_FREE_BYTES = 16 * 1024**2
 READ_AGAIN_SHARE = 0.95
 """A full queue that stops reading goes on once it has fallen to this share."""
+
+COUNTER_PREFIX = b"counter:"
+"""Of keys in the database `meta`."""
 
 T = TypeVar("T")
 
@@ -99,9 +103,12 @@ class QueueWriter(QueueStore):
         positions: Mapping[str, Position] | None = None,
         tallies: Mapping[str, Tally] | None = None,
         accounts: Mapping[str, Account] | None = None,
+        counters: Mapping[str, bytes] | None = None,
     ) -> int:
         """Commit parts in order, with all that belongs to them, and return the last sequence.
 
+        `counters` are states of the normalizer's own, kept by name until they are given anew
+        (`counter_states`).
         `accounts` says per group what was collected, unchanged and lost on the way; without it,
         what is in `parts` is taken for all there was. When this returns, everything given is
         durable; when it raises QueueUnusable, nothing may be assumed: leave the process, open
@@ -110,15 +117,31 @@ class QueueWriter(QueueStore):
         self._wait_for_room()
         for _ in range(MAP_FULL_TRIES):
             try:
-                return self._append(parts, plans, positions or {}, tallies or {}, accounts)
+                return self._append(
+                    parts, plans, positions or {}, tallies or {}, accounts, counters or {}
+                )
             except lmdb.MapFullError:
                 self._free_pages()
         raise QueueUnusable(f"the map of {self._path} is full and dropping the oldest did not help")
 
+    def counter_states(self) -> dict[str, bytes]:
+        """Return what `counters` last said, by name; what fails its checksum is left out."""
+        found: dict[str, bytes] = {}
+        with self._reading() as transaction, transaction.cursor(self._databases["meta"]) as cursor:
+            at_one = cursor.set_range(COUNTER_PREFIX)
+            while at_one and cursor.key().startswith(COUNTER_PREFIX):
+                name = cursor.key().removeprefix(COUNTER_PREFIX).decode()
+                try:
+                    found[name] = msgspec.msgpack.decode(unsealed(cursor.value()), type=bytes)
+                except (BlockDamaged, msgspec.DecodeError) as error:
+                    log.error("counter state damaged; it counts anew", counter=name, error=error)
+                at_one = cursor.next()
+        return found
+
     def begin(self, gaps: Sequence[Gap]) -> None:
         """Commit once, without making room: what targets claim is not known before the loop."""
         with contextlib.suppress(lmdb.MapFullError):
-            self._append(gaps, (), {}, {}, None)
+            self._append(gaps, (), {}, {}, None, {})
 
     def _append(
         self,
@@ -127,6 +150,7 @@ class QueueWriter(QueueStore):
         positions: Mapping[str, Position],
         tallies: Mapping[str, Tally],
         accounts: Mapping[str, Account] | None,
+        counters: Mapping[str, bytes],
     ) -> int:
         ids = dict(self._plan_ids)
         following = self._next_plan_id
@@ -142,6 +166,8 @@ class QueueWriter(QueueStore):
             for name, values in (("sources", positions), ("groups", tallies)):
                 for each, value in values.items():
                     change.put_small(name, each.encode(), value)
+            for name, state in counters.items():
+                change.put_small("meta", COUNTER_PREFIX + name.encode(), state)
             self._mark(change)
             last = change.state.next_sequence - 1
         self._plan_ids, self._next_plan_id = ids, following

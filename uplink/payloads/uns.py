@@ -8,6 +8,7 @@ Keys
     quality       Good, Uncertain, Bad (the severity of the OPC UA status code)
     id            gateway:epoch:sequence:index; the same message, repeated, has the same id
     reason        name of the status code; only when the quality is not Good
+    repeat        true when nothing changed: the value is told again after a long silence
     hist          true when the sample is history: it waited longer than HISTORICAL_AGE_S
 
 A gap, data known to be missing, goes to `<enterprise>/<site>/_edge/<gateway>/gap`, not retained:
@@ -26,7 +27,15 @@ from math import isfinite
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from common.records import GapRecord, Quality, Record, Scalar, quality_name, quality_word
+from common.records import (
+    GapRecord,
+    Quality,
+    Record,
+    Scalar,
+    is_repeated,
+    quality_name,
+    quality_word,
+)
 from uplink.contract import Message
 
 GAP_INDEX = -1
@@ -45,6 +54,7 @@ class Sample(msgspec.Struct, frozen=True):
     quality: str
     id: str
     reason: str | UnsetType = UNSET
+    repeat: bool | UnsetType = UNSET
     hist: bool | UnsetType = UNSET
 
 
@@ -99,6 +109,7 @@ class UnsWording:
             word,
             f"{self._identity}{record.sequence}:{index}",
             UNSET if word == "Good" else quality_name(code),
+            True if is_repeated(code) else UNSET,
             True if at_ns - record.read_at_ns > HISTORICAL_AGE_NS else UNSET,
         )
         # Retained even when historical: the drain is in order, so the last message of a topic is

@@ -18,7 +18,9 @@ from typing import Any, Never
 import pytest
 
 import collectors
+from collectors.deviceclock import DeviceClock
 from collectors.runner import DeviceState, collect
+from collectors.traffic import Traffic
 from common.clock import monotonic_s
 from common.handoff import Delivery, HandoffReceiver, HandoffSender, handoff_address
 from common.outbox import Outbox
@@ -219,6 +221,8 @@ class Broken:
 
     plans = (Plan("simulated", "toy", "fast", "toy", 1_000, ()),)
     overruns = 0
+    traffic = Traffic()
+    clock = DeviceClock()
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[Never]:

@@ -8,6 +8,7 @@ from common.errors import ConfigError, Finding
 from common.plant import Plant, QueueConfig, load_plant, read_queue_config
 from common.queue import WhenFull
 from common.records import LossClass
+from common.tagtable import COLUMNS
 
 GATEWAY = '[gateway]\nid = "sitea-line1"\nroot = "Acme/SiteA/Line1"\n'
 DEVICE = '[devices.press]\nprotocol = "s7"\nhost = "10.0.0.1"\nasset = "Press"\n'
@@ -70,6 +71,37 @@ def test_every_error_is_shown_at_once_with_file_and_line(tmp_path: Path) -> None
             "ot/tags/press.csv:2: A: column 'scale': expected `float`",
         ),
         ("name,address,scale\nA,B,0\n", "ot/tags/press.csv:2: A: scale must not be 0"),
+        (
+            "name,address,raw_low,raw_high\nA,B,0,27648\n",
+            "press.csv:2: A: raw_low, raw_high without scaled_low, scaled_high",
+        ),
+        (
+            "name,address,scale,raw_low,raw_high,scaled_low,scaled_high\nA,B,2,0,27648,0,100\n",
+            "press.csv:2: A: a raw range and scale or offset say the same twice",
+        ),
+        (
+            "name,address,raw_low,raw_high,scaled_low,scaled_high\nA,B,4,4,0,100\n",
+            "press.csv:2: A: a range must not be empty",
+        ),
+        ("name,address,clamp\nA,B,both\n", "press.csv:2: A: clamp needs the range to hold"),
+        (
+            "name,address,clamp\nA,B,upper\n",
+            "column 'clamp': expected one of '', 'both', 'high', 'low', found 'upper'",
+        ),
+        (
+            "name,address,minimum,maximum\nA,B,5,5\n",
+            "press.csv:2: A: minimum 5 must be below maximum 5",
+        ),
+        (
+            "name,address,deadband_percent\nA,B,5\n",
+            "deadband_percent and deadband_of belong together",
+        ),
+        (
+            "name,address,deadband,deadband_percent,deadband_of\nA,B,1,5,value\n",
+            "deadband and deadband_percent say it twice",
+        ),
+        ("name,address,min_interval_ms\nA,B,-1\n", "column 'min_interval_ms': expected `int` >= 0"),
+        ("name,address,min_interval_ms\nA,B,0.5\n", "'min_interval_ms': expected `int`, got `str`"),
         ("name,address,deadband\nA,B,-1\n", ">= 0.0, found -1.0"),
         ("name,address,scale\nA,B,nan\n", "found nan"),
         ("name,address\n,B\n", "column 'name' is empty"),
@@ -275,3 +307,19 @@ def test_a_row_in_the_plant_file_has_a_class_too(tmp_path: Path) -> None:
 
     found = [tag.row.loss_class for tag in plant.devices[0].groups[0].tags]
     assert found == [LossClass.KEEP, LossClass.NORMAL]
+
+
+def test_numbers_of_a_spreadsheet_are_numbers_in_every_column(tmp_path: Path) -> None:
+    """Seen to bite: with a whole number left as a float in an int column."""
+    csv = "name;address;min_interval_ms;heartbeat_s;deadband\nA;B;250;1,5;0,2\n"
+
+    [tag] = load(tmp_path, GATEWAY + DEVICE + GROUP, csv).devices[0].groups[0].tags
+    row = tag.row
+
+    assert (row.min_interval_ms, row.heartbeat_s, row.deadband) == (250, 1.5, 0.2)
+
+
+def test_every_column_of_the_tag_table_is_on_its_page() -> None:
+    page = (Path(__file__).parents[3] / "docs/tag-tables.md").read_text("utf-8")
+
+    assert [column for column in COLUMNS if f"`{column}`" not in page] == []

@@ -187,3 +187,46 @@ def test_the_load_on_a_device_and_its_clock_are_shown() -> None:
     assert shown["BYTES/S"] == "110.0"
     assert (shown["REPLY P50"], shown["P95"]) == ("2.1 ms", "30.5 ms")
     assert shown["CLOCK"] == "-1.500 s?", "behind the gateway, and in doubt"
+
+
+def test_a_device_that_is_not_asked_has_no_load() -> None:
+    """The simulated one, or one whose connection never stood."""
+    seen = Health(process="collector-simulated", pid=1, at_ns=now_ns(), state="running")
+    told = msgspec.structs.replace(seen, detail={"devices": {"toy": {"state": "good"}}})
+    devices = devices_of({"c": told}, {"c": told}, told.at_ns)
+
+    status = Status(supervised=True, processes=[], devices=devices, queue=None, uplinks=[])
+
+    assert "LOAD" not in "\n".join(status_text(status))
+
+
+def test_a_busy_plant_fits_100_columns() -> None:
+    """Seen to bite: the one table of twelve columns that was there before."""
+    second_ns = 1_000_000_000
+    then = {"state": "good", "since_ns": 1, "last_scan_at_ns": 1, "scans": 0, "samples": 0}
+    now = then | {
+        "scans": 1_000,
+        "samples": 1_000_000,
+        "overruns": 123_456,
+        "requests": 1_234,
+        "bytes_sent": 123_456,
+        "bytes_received": 1_234_567,
+        "reply_p50_s": 0.1234,
+        "reply_p95_s": 1.2345,
+        "clock_offset_s": -123.456,
+        "clock_doubtful": True,
+    }
+    first = Health(process="c", pid=1, at_ns=now_ns() - second_ns, state="running")
+    later = msgspec.structs.replace(first, at_ns=first.at_ns + second_ns)
+    name = "press_line_1_hydraulics"
+    devices = devices_of(
+        {"c": msgspec.structs.replace(first, detail={"devices": {name: then}})},
+        {"c": msgspec.structs.replace(later, detail={"devices": {name: now}})},
+        later.at_ns,
+    )
+
+    status = Status(supervised=True, processes=[], devices=devices, queue=None, uplinks=[])
+    lines = [click.unstyle(line) for line in status_text(status)]
+
+    assert [line.split()[0] for line in lines if line] == ["PROCESS", "DEVICE", name, "LOAD", name]
+    assert max(map(len, lines)) <= 100

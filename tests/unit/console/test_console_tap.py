@@ -13,7 +13,8 @@ from common.block import Layout, Part
 from common.errors import QueueUnusable
 from common.queue import Bounds, QueueWriter
 from common.records import Column, Gap, Plan, Quality, ValueType
-from console.tap import Missing, Shown, follow, line, print_values, topic_filter
+from console.globs import topic_filter
+from console.tap import Missing, Shown, follow, line, print_values
 
 TOPIC = "Acme/SiteA/Press"
 AT_NS = 1_700_000_000_123_000_000

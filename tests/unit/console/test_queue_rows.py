@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 
 from common.queue import QueueReader
 from common.records import Quality
+from console.globs import topic_filter
+from console.notation import iso_time, quality_text
 from console.queue_export import CannotWrite, export, output_file, time_ns
 from console.queue_peek import following, newest, peek_text
 from console.queue_rows import (
@@ -23,13 +25,10 @@ from console.queue_rows import (
     Row,
     Sample,
     Selection,
-    iso_time,
     missing_text,
-    quality_text,
     rows,
     value_text,
 )
-from console.tap import topic_filter
 from tests.unit.console.filled_queue import (
     IN_BODY,
     IN_HEADER,

@@ -10,10 +10,22 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from common.clock import monotonic_s, now_ns
 from common.handoff import HandoffReceiver, HandoffSender, handoff_address
+from common.health import write_health
 from common.outbox import Outbox
 from common.queue import Bounds, Cursor, QueueWriter, WhenFull
-from common.records import Column, Gap, GapRecord, Plan, Record, Scan, ValueType
+from common.records import (
+    Column,
+    CounterDelta,
+    CounterTotal,
+    Gap,
+    GapRecord,
+    Plan,
+    Record,
+    Scan,
+    ValueType,
+)
 from normalizer.service import NormalizerService
 from normalizer.targets import Targets
 
@@ -197,3 +209,45 @@ async def test_a_scan_that_cannot_be_used_is_a_gap_of_its_size(house: House) -> 
     assert (gap.device, gap.group, gap.cause) == ("press", "slow", "scan-damaged")
     assert (gap.scans, gap.samples) == (1, 2)
     assert [r.values for r in records if isinstance(r, Record)] == [[1.0], [3.0]]
+
+
+async def test_what_was_held_back_is_told_and_booked_without_another_scan(house: House) -> None:
+    """Seen to bite: with the held samples left in `unchanged` the ledger does not balance."""
+    slow = msgspec.structs.replace(PLAN.columns[0], min_interval_ms=50, heartbeat_s=0.2)
+    plan = msgspec.structs.replace(PLAN, columns=(slow,))
+    write_health(house.folder, "collector-s7", "running", {})
+    house.outbox.remember(plan)
+    at_ns = now_ns()
+    for value in (1.0, 2.0, 3.0):
+        house.sender.put(Scan(plan.fingerprint, at_ns, 0, [value]), plan)
+    deadline_s = monotonic_s() + 10
+    while len(house.told()) < 4 and monotonic_s() < deadline_s:
+        await asyncio.sleep(0.01)
+        house.service.step()
+
+    assert house.told()[:4] == [1.0, 3.0, 3.0, 3.0], "the last value, then its repetitions"
+    account = house.queue.ledger().total
+    assert account.unexplained == 0
+    assert account.unchanged == 1, "the value in the middle"
+
+
+async def test_a_counter_is_booked_once_whatever_is_restarted(house: House) -> None:
+    """Seen to bite: with the state kept in memory only, the new service begins at 0."""
+    columns = (
+        Column("N", "Acme/N", "a", "UDINT", ValueType.UINT64),
+        Column("N/total", "Acme/N/total", "a", "total", ValueType.UINT64, made=CounterTotal(0, 0)),
+        Column("N/delta", "Acme/N/delta", "a", "delta", ValueType.UINT64, made=CounterDelta(0, 0)),
+    )
+    plan = msgspec.structs.replace(PLAN, columns=columns)
+    await house.read(100, 104, 104, plan=plan)
+    targets = Targets(house.folder, house.folder / "queue")
+    house.service = NormalizerService(house.queue, house.service._receiver, targets, house.folder)  # noqa: SLF001 - a restart
+    await house.read(110, 3, plan=plan)
+
+    records = [record for record in house.queue.read(after=0) if isinstance(record, Record)]
+    deltas = [
+        record.values[-1] for record in records if record.indexes is None or 2 in record.indexes
+    ]
+    assert deltas == [0, 4, 6, 3], "each increment once; a reset is what it shows"
+    assert records[-1].values[1] == 13
+    assert house.queue.ledger().total.unexplained == 0

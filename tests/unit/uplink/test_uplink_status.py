@@ -17,10 +17,10 @@ from common.queue.ledger import QUEUE_FULL, QUEUE_NEW, THINNED, Account, Ledger,
 from uplink.status import (
     DEVICES_MAX,
     NO_DEVICE,
-    QueueFacts,
+    GatewayFacts,
+    gateway_facts,
     online_messages,
     online_status,
-    queue_facts,
 )
 
 EDGE = "Acme/SiteA/_edge/sitea-line1"
@@ -35,10 +35,10 @@ PRESS = Account(
 METER = Account(collected=7, entered=7, delivered=7)
 
 
-def forms(ledger: Ledger, facts: QueueFacts | None = None) -> list[dict[str, Any]]:
+def forms(ledger: Ledger, facts: GatewayFacts | None = None) -> list[dict[str, Any]]:
     """Return every form of the status, decoded, the longest first."""
     said = online_status("uns", "live", queue_depth=3, acked_sequence=9, set_aside=1)
-    messages = list(online_messages(EDGE, said, ledger, facts or QueueFacts()))
+    messages = list(online_messages(EDGE, said, ledger, facts or GatewayFacts()))
     assert {(each.topic, each.retain) for each in messages} == {(f"{EDGE}/status", True)}
     sizes = [len(each.payload) for each in messages]
     assert sizes == sorted(sizes, reverse=True), "each form is shorter than the one before"
@@ -99,7 +99,7 @@ def test_the_queue_is_told_as_the_normalizer_sees_it(tmp_path: Path) -> None:
     told = {"autonomy_h": 712.5, "bytes": 80, "capacity_bytes": 900, "when_full": "thin"}
     write_health(tmp_path, "normalizer", "running", {"queue": {**told, "depth": 3}})
 
-    status = forms(Ledger({}), queue_facts(tmp_path))[-1]
+    status = forms(Ledger({}), gateway_facts(tmp_path))[-1]
 
     assert (status["autonomy_h"], status["when_full"]) == (712.5, "thin")
     assert (status["queue_bytes"], status["capacity_bytes"]) == (80, 900)
@@ -132,7 +132,7 @@ def foreign(run_dir: Path) -> None:
 def test_what_the_normalizer_does_not_say_is_left_out(tmp_path: Path, normalizer: Any) -> None:
     normalizer(tmp_path)
 
-    status = forms(Ledger({}), queue_facts(tmp_path))[0]
+    status = forms(Ledger({}), gateway_facts(tmp_path))[0]
 
     assert not {"autonomy_h", "queue_bytes", "capacity_bytes", "when_full"} & status.keys()
     assert status["ledger"]["collected"] == 0
@@ -142,7 +142,31 @@ def test_an_autonomy_that_is_not_known_is_left_out_alone(tmp_path: Path) -> None
     told = {"autonomy_h": None, "bytes": 80, "capacity_bytes": 900, "when_full": "drop-oldest"}
     write_health(tmp_path, "normalizer", "running", {"queue": told})
 
-    status = forms(Ledger({}), queue_facts(tmp_path))[0]
+    status = forms(Ledger({}), gateway_facts(tmp_path))[0]
 
     assert "autonomy_h" not in status
     assert status["queue_bytes"] == 80
+
+
+def test_the_clocks_of_devices_that_can_be_asked_are_told(tmp_path: Path) -> None:
+    """Seen to bite: with the offsets left out of GatewayFacts."""
+    robot, press = {"clock_offset_s": -0.25, "state": "good"}, {"state": "away"}
+    write_health(tmp_path, "collector-opcua", "running", {"devices": {"robot": robot}})
+    write_health(tmp_path, "collector-s7", "running", {"devices": {"press": press}})
+
+    first, *shorter = forms(Ledger({}), gateway_facts(tmp_path))
+
+    assert first["clock_offsets_s"] == {"robot": -0.25}
+    assert not any("clock_offsets_s" in each for each in shorter)
+
+
+def test_a_collector_of_another_version_is_not_understood_and_harms_nothing(
+    tmp_path: Path,
+) -> None:
+    write_health(tmp_path, "normalizer", "running", {"queue": {"bytes": 80}})
+    write_health(tmp_path, "collector-s7", "running", {"devices": ["press"]})
+
+    status = forms(Ledger({}), gateway_facts(tmp_path))[0]
+
+    assert status["queue_bytes"] == 80
+    assert "clock_offsets_s" not in status

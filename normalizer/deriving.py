@@ -1,0 +1,228 @@
+"""Made columns of one group: what is calculated from what the device gave.
+
+Works on the readings before the deadband: a counter, a rate or a mean of what was told only would
+be wrong. Inputs that a scan does not bring are as they were read last.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from common.expressions import Before, Formula, Moment, understood
+from common.records import (
+    Column,
+    CounterDelta,
+    CounterTotal,
+    Expression,
+    Plan,
+    Quality,
+    ValueType,
+    WindowValue,
+)
+from normalizer.counters import CounterState, counted
+from normalizer.windows import Closed, Window
+
+LATENESS_NS = 2_000_000_000
+"""A window is closed by the clock so long after its end: a scan may still be on its way."""
+_NS_PER_S = 1_000_000_000
+
+
+class Read(NamedTuple):
+    """The last reading of one column."""
+
+    value: Any
+    quality: int
+    at_ns: int
+
+
+class MadeValue(NamedTuple):
+    """A value of a made column. `forced`: an event, to be told although it equals the last one."""
+
+    column: int
+    value: Any
+    quality: int
+    forced: bool = False
+
+
+class ClosedWindow(NamedTuple):
+    """A window's result, of one column."""
+
+    column: int
+    closed: Closed
+
+
+class DeviceMemory:
+    """The last readings of one device, by tag name; shared by the normalizers of its groups."""
+
+    def __init__(self) -> None:
+        self.reads: dict[str, Read] = {}
+        self.wanted: set[str] = set()
+        """Names that an expression of any group asks for: others are not remembered."""
+
+
+class Derivation:
+    """The made columns of one plan, and what they remember."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        counters: Mapping[str, CounterState] | None = None,
+        memory: DeviceMemory | None = None,
+    ) -> None:
+        self._plan = plan
+        self._memory = memory or DeviceMemory()
+        self._before: dict[str, Before] = {}
+        self._made = list(enumerate(plan.columns))[len(plan.scanned) :]
+        self._formulas: dict[int, Formula] = {}
+        self._windows: dict[int, Window] = {}
+        self._increments: dict[int, tuple[int, int]] = {}
+        """Counter → increment and quality of the scan in hand."""
+        self._counters = dict(counters or {})
+        self.changed_counters: dict[str, CounterState] = {}
+        """States to commit with the records of the last scan."""
+        own: set[int] = set()
+        for index, column in self._made:
+            match column.made:
+                case Expression(text=text):
+                    formula = understood(text)
+                    assert isinstance(formula, Formula)  # noqa: S101 - windows have their own kind
+                    self._formulas[index] = formula
+                    self._memory.wanted.update(formula.inputs)
+                case WindowValue(function=function, of=of, window_s=window_s):
+                    self._windows[index] = Window(function, int(window_s * _NS_PER_S))
+                    own.add(of)
+                case CounterTotal(of=of) | CounterDelta(of=of):
+                    own.add(of)
+        self._own = own
+        self._deltas = [i for i, column in self._made if isinstance(column.made, CounterDelta)]
+        self._quiet: set[int] = set()
+        """Increments that were told once: from then on a 0 is no news."""
+        self._names = [column.name for column in plan.scanned]
+
+    @property
+    def watched(self) -> list[int]:
+        """Scanned columns whose readings are needed, ascending; empty for most plans."""
+        wanted = self._memory.wanted
+        if not wanted and not self._own:
+            return []
+        return [i for i, name in enumerate(self._names) if i in self._own or name in wanted]
+
+    def key(self, column: int) -> str:
+        """Return the name under which a counter's state is kept."""
+        plan = self._plan
+        return f"{plan.device}/{plan.group}/{plan.columns[column].name}"
+
+    def take(self, at_ns: int, readings: Mapping[int, tuple[Any, int]]) -> list[MadeValue]:
+        """Return what follows from a scan: column → value (None: there is none) and quality."""
+        self.changed_counters = {}
+        for index, (value, quality) in readings.items():
+            self._memory.reads[self._names[index]] = Read(value, quality, at_ns)
+        made = [
+            value
+            for index, column in self._made
+            if (value := self._value(index, column, readings, at_ns)) is not None
+        ]
+        for index, (value, _) in readings.items():
+            if isinstance(value, int | float):
+                self._before[self._names[index]] = Before(float(value), at_ns / _NS_PER_S)
+        return made
+
+    def closed(self, at_ns: int, readings: Mapping[int, tuple[Any, int]]) -> list[ClosedWindow]:
+        """Return the windows that a scan closes."""
+        found = []
+        for index, window in self._windows.items():
+            made = self._plan.columns[index].made
+            assert isinstance(made, WindowValue)  # noqa: S101 - as they were chosen
+            if made.of in readings:
+                value, quality = readings[made.of]
+                number = float(value) if isinstance(value, int | float) else None
+                found += [ClosedWindow(index, each) for each in window.add(at_ns, number, quality)]
+        return found
+
+    @property
+    def waits(self) -> bool:
+        """True when a window may be closed by the clock."""
+        return bool(self._windows)
+
+    def closed_by(self, now_ns: int) -> list[ClosedWindow]:
+        """Return the windows that are over, and whose last readings have arrived."""
+        return [
+            ClosedWindow(index, each)
+            for index, window in self._windows.items()
+            for each in window.close(now_ns - LATENESS_NS)
+        ]
+
+    def settle(
+        self,
+        columns: npt.NDArray[np.uint16],
+        forced: npt.NDArray[np.bool_],
+        tell: npt.NDArray[np.bool_],
+    ) -> None:
+        """Decide of the increments: each that is one is told, none that is not."""
+        for place in np.flatnonzero(np.isin(columns, self._deltas)).tolist():
+            tell[place] = forced[place] or (tell[place] and int(columns[place]) not in self._quiet)
+            self._quiet.add(int(columns[place]))
+
+    def _value(
+        self, index: int, column: Column, readings: Mapping[int, tuple[Any, int]], at_ns: int
+    ) -> MadeValue | None:
+        match column.made:
+            case CounterTotal(of=of, modulus=modulus) if of in readings:
+                return self._count(index, of, modulus, *readings[of])
+            case CounterDelta(of=of) if of in readings:
+                return self._increment(index, of, *readings[of])
+            case Expression():
+                return self._calculated(index, readings, at_ns)
+        return None
+
+    def _count(self, index: int, of: int, modulus: int, raw: Any, quality: int) -> MadeValue:
+        """Advance the counter; its delta column, which stands behind, shows by how much."""
+        key = self.key(of)
+        before = self._counters.get(key)
+        if not isinstance(raw, int):
+            return MadeValue(index, None, quality or Quality.BAD)
+        result = counted(before, raw, modulus)
+        if result.state != before:
+            self._counters[key] = self.changed_counters[key] = result.state
+        self._increments[of] = (result.delta, quality or result.quality)
+        return MadeValue(index, result.state.total, quality or result.quality)
+
+    def _increment(self, index: int, of: int, raw: Any, quality: int) -> MadeValue:
+        if not isinstance(raw, int):
+            return MadeValue(index, None, quality or Quality.BAD)
+        delta, code = self._increments[of]  # Its total stands before it.
+        return MadeValue(index, delta, code, forced=delta != 0)
+
+    def _calculated(
+        self, index: int, readings: Mapping[int, tuple[Any, int]], at_ns: int
+    ) -> MadeValue | None:
+        formula = self._formulas[index]
+        here = {self._names[each] for each in readings}
+        if not here.intersection(formula.inputs):
+            return None
+        value, quality = self._evaluated(formula, at_ns)
+        truth = self._plan.columns[index].value_type is ValueType.BOOL
+        return MadeValue(index, value != 0 if truth and value is not None else value, quality)
+
+    def _evaluated(self, formula: Formula, at_ns: int) -> tuple[float | None, int]:
+        """Return value and quality: the worst of its inputs'."""
+        values: dict[str, float] = {}
+        worst = Quality.GOOD
+        for name in formula.inputs:
+            read = self._memory.reads.get(name)
+            if read is None:
+                return None, Quality.BAD_WAITING_FOR_INITIAL_DATA
+            worst = max(worst, read.quality, key=lambda code: code >> 30)
+            if not isinstance(read.value, int | float):
+                return None, worst or Quality.BAD_TYPE_MISMATCH
+            values[name] = float(read.value)
+        try:
+            value = formula.evaluate(Moment(values, at_ns / _NS_PER_S, self._before))
+        except ArithmeticError:
+            return None, Quality.BAD_OUT_OF_RANGE
+        if value is None:
+            return None, worst or Quality.BAD_WAITING_FOR_INITIAL_DATA
+        return (value, worst) if math.isfinite(value) else (None, Quality.BAD_OUT_OF_RANGE)
