@@ -1,9 +1,8 @@
 """One connection to one S7: a blocking ISO connection in a thread of its own, every call bounded.
 
 python-snap7 brings ISO-on-TCP (TPKT and COTP); the S7 messages on it are pdu.py's. Its connection
-is not safe for two threads and counts its timeouts per packet. So each call has an absolute limit
-here, and is ended from outside, by shutting its socket down, when the limit is over or nobody waits
-for it any more.
+is not safe for two threads and counts its timeouts per packet. So each call has a thread and an
+absolute limit (collectors/blocking.py), and is ended by shutting its socket down.
 
 One request is under way at a time, each with a reference of its own. A request that is not answered
 in time ends the connection, so that its late reply is never taken for another's; a reply with a
@@ -14,13 +13,13 @@ import asyncio
 import socket
 import struct
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TypeVar
 
 from snap7.connection import ISOTCPConnection
 from snap7.error import S7Error, S7TimeoutError
 
+from collectors.blocking import BlockingCalls
 from collectors.resolving import resolved
 from collectors.s7.config import S7Config
 from collectors.s7.packing import Limits
@@ -39,9 +38,6 @@ from common.clock import monotonic_s
 from common.errors import SourceUnavailable
 
 DISCONNECT_S = 0.5
-CUT_STEP_S = 0.02
-CUT_STEPS = 50
-"""One second in all, until a thread has noticed that its socket is shut down."""
 STRANGE_REPLIES_MAX = 3
 """Answers to what was not asked, passed over while one request waits for its own."""
 FRAME_BYTES = 7
@@ -63,7 +59,7 @@ class Link:
         self._config = config
         self._traffic = traffic
         self._connection: ISOTCPConnection | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"s7-{config.host}")
+        self._calls = BlockingCalls(f"s7-{config.host}", self._cut)
         self._reference = 0
         self._answered_at_s: float | None = None
         self.limits = Limits(config.pdu_bytes_max, config.items_max)
@@ -129,7 +125,7 @@ class Link:
         if self._connection is not None:
             with suppress(SourceUnavailable):
                 await self._run(self._connection.disconnect, DISCONNECT_S)
-        self._thread.shutdown(wait=False)
+        self._calls.close()
 
     async def _pause(self) -> None:
         if self._config.pause_ms and self._answered_at_s is not None:
@@ -161,29 +157,18 @@ class Link:
         return self._connection
 
     async def _run(self, work: Callable[[], T], limit_s: float) -> T:
-        future = asyncio.get_running_loop().run_in_executor(self._thread, work)
         try:
-            async with asyncio.timeout(limit_s):
-                return await asyncio.shield(future)
+            return await self._calls.run(work, limit_s)
         except TimeoutError as error:
             raise self._unavailable(f"gave no answer within {limit_s * 1000:.0f} ms") from error
         except _LOST as error:
             raise self._unavailable(self._words(error, limit_s)) from error
-        finally:
-            if not future.done():
-                await self._cut(future)
 
-    async def _cut(self, future: "asyncio.Future[T]") -> None:
-        """End a call that nobody waits for any more."""
-        for _ in range(CUT_STEPS):
-            if self._connection and (sock := self._connection.socket):
-                with suppress(OSError):
-                    sock.shutdown(socket.SHUT_RDWR)
-            await asyncio.wait([future], timeout=CUT_STEP_S)
-            if future.done():
-                break
-        # Whatever it ended with: the caller was told already.
-        future.add_done_callback(lambda done: done.cancelled() or done.exception())
+    def _cut(self) -> None:
+        """End the call that is under way; the thread comes back with an error."""
+        if self._connection and (sock := self._connection.socket):
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
 
     def _checked(self, parse: Callable[[], T]) -> T:
         try:

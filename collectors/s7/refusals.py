@@ -7,6 +7,7 @@ answers without PUT/GET: gijzelaerr/python-snap7#844 (0x8104); optimised blocks:
 
 from dataclasses import dataclass
 
+from collectors.s7.address import COUNTED_AREAS
 from common.records import Quality
 
 HARDWARE = 0x01
@@ -88,12 +89,13 @@ class Refused:
         }
         if self.code in always:
             return always[self.code]
+        size = f"{last_byte // 2} elements" if area in COUNTED_AREAS else f"{last_byte} bytes"
         if readable:
-            return f"{area} is shorter than {last_byte} bytes; correct the addresses of these tags"
+            return f"{area} is shorter than {size}; correct the addresses of these tags"
         if self.code not in (OUT_OF_RANGE, NO_OBJECT):
             return f"{area} cannot be read; look into the diagnostic buffer of the CPU"
         if not area.startswith("DB"):
-            return f"the PLC has no area {area} of {last_byte} bytes, or does not permit PUT/GET"
+            return f"the PLC has no area {area} of {size}, or does not permit PUT/GET"
         if self.code == OUT_OF_RANGE:
             return (
                 f"{area} is shorter than {last_byte} bytes, or has optimised block access: "
