@@ -3,8 +3,6 @@
 Method: values are laid out by the definition of each byte order, byte by byte, and read back.
 """
 
-import math
-import struct
 from typing import Any
 
 import pytest
@@ -14,44 +12,9 @@ from hypothesis import strategies as st
 from collectors.modbus.address import Array, parse, parse_address
 from collectors.modbus.decode import Item, Limits, plan_requests, well_formed
 from collectors.modbus.types import ORDERS, PACKINGS, TYPES
+from tests.unit.collectors.naive_modbus import naive_value, same
 
-SIZES = {"16": 2, "32": 4, "64": 8}
-STRUCTS = {"INT16": "h", "UINT16": "H", "INT32": "i", "UINT32": "I", "INT64": "q", "UINT64": "Q"}
-STRUCTS |= {"FLOAT16": "e", "FLOAT32": "f", "FLOAT64": "d"}
 NO_GAPS = Limits(gap_registers_max=0)
-
-
-def slow(registers: list[int], type_name: str, order: str) -> Any:
-    """Decode one value by the letters of its order, byte by byte, as a manual explains it."""
-    wire = [byte for register in registers for byte in (register >> 8, register & 0xFF)]
-    if type_name.startswith("STRING"):
-        pairs = [wire[at : at + 2] for at in range(0, len(wire), 2)]
-        take = {"H": (0, 1), "L": (1, 0), "D": (1,), "E": (0,)}[order]
-        return "".join(chr(pair[at]) for pair in pairs for at in take).rstrip("\0 ")
-    if type_name.startswith("RAW"):
-        return bytes(wire)
-    if "INT8" in type_name:
-        byte = wire[0] if type_name.endswith("H") else wire[1]
-        return byte - 256 if type_name[0] == "I" and byte > 127 else byte
-    # The letters say which byte of the value comes first on the wire, A the most significant.
-    # Of 64 bits: whole words change places, or the bytes within each, or both.
-    words = [wire[at : at + 2] for at in range(0, len(wire), 2)]
-    if order in ("CDAB", "DCBA"):
-        words.reverse()
-    if order in ("BADC", "DCBA"):
-        words = [word[::-1] for word in words]
-    data = bytes(byte for word in words for byte in word)
-    if type_name.startswith("BCD"):
-        digits = [half for byte in data for half in (byte >> 4, byte & 15)]
-        return None if max(digits) > 9 else int("".join(map(str, digits)))
-    return struct.unpack(">" + STRUCTS[type_name], data)[0]
-
-
-def same(got: Any, expected: Any) -> bool:
-    if isinstance(expected, float) and isinstance(got, float):
-        bits = struct.pack(">d", got) == struct.pack(">d", expected)
-        return bits or (math.isnan(got) and math.isnan(expected))
-    return type(got) is type(expected) and got == expected
 
 
 NUMBERS = [name for name in TYPES if name != "BOOL"]
@@ -114,7 +77,7 @@ def test_everything_decodes_to_what_a_naive_reader_of_single_registers_finds(
     assert len(decoded) == len(addresses)
     for column, address in enumerate(addresses):
         own = memory[address.number : address.number + address.data_type.registers]
-        expected = slow(own, address.type_name, address.order)
+        expected = naive_value(own, address.type_name, address.order)
         assert same(decoded[column], expected), str(address)
 
 
