@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from collectors import probing
 from collectors.compiling import CompiledGroup
 from collectors.modbus.address import Address, parse_address
 from collectors.modbus.decode import Limits, Request
@@ -112,6 +113,20 @@ async def test_a_refused_tag_keeps_its_quality_while_it_is_left_out(code: int) -
     assert values == [0, 1, 2, 3, 4, None, 6, 7]
     bad = Quality.BAD_DEVICE_FAILURE if code == 4 else Quality.BAD_OUT_OF_RANGE
     assert qualities == [0, 0, 0, 0, 0, bad, 0, 0]
+
+
+async def test_a_refused_probe_says_nothing_against_what_the_scan_has_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Register 5 is missing and no tag needs it. Seen to bite: the last answer counts."""
+    monkeypatch.setattr(probing, "FIRST_S", 0.0)
+    device = Device(["holding:0:UINT32", "holding:8:UINT16"], touching([5]))
+    await device.scan()
+
+    values, qualities = await device.scan()
+
+    assert device.asked == [(0, 2), (8, 1), (0, 9)], "the merged read is probed"
+    assert (values, qualities) == ([1, 8], [Quality.GOOD] * 2)
 
 
 @pytest.mark.parametrize("code", [5, 6])
