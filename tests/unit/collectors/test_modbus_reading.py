@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectors import probing
 from collectors.compiling import CompiledGroup
 from collectors.modbus.address import Address, parse_address
 from collectors.modbus.decode import Limits, Request
@@ -19,6 +18,7 @@ from collectors.modbus.reading import GroupReader, Refused, Reply
 from collectors.modbus.types import ORDERS, TYPES
 from common.records import Column, Plan, Quality
 from tests.unit.collectors.naive_modbus import naive_value, same
+from tests.unit.collectors.probes_at_will import ManyAtWill
 
 Judge = Callable[[Request], int]
 """The exception code for a request, 0 for a good reply."""
@@ -41,7 +41,8 @@ class Device:
         self.judge = judge
         self.asked: list[tuple[int, int]] = []
         self.requests: list[Request] = []
-        self.reader = GroupReader(self.group, limits or Limits(), self._answer)
+        self.probes = ManyAtWill()
+        self.reader = GroupReader(self.group, limits or Limits(), self._answer, self.probes)
 
     async def _answer(self, request: Request) -> Reply:
         self.asked.append((request.start, request.count))
@@ -49,7 +50,8 @@ class Device:
         code = self.judge(request)
         return Refused(code) if code else range(request.start, request.start + request.count)
 
-    async def scan(self) -> tuple[list[Any], list[int]]:
+    async def scan(self, *, probing: bool = False) -> tuple[list[Any], list[int]]:
+        self.probes.due(now=probing)
         self.asked.clear()
         self.requests.clear()
         scan = await self.reader.scan()
@@ -115,15 +117,12 @@ async def test_a_refused_tag_keeps_its_quality_while_it_is_left_out(code: int) -
     assert qualities == [0, 0, 0, 0, 0, bad, 0, 0]
 
 
-async def test_a_refused_probe_says_nothing_against_what_the_scan_has_read(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_refused_probe_says_nothing_against_what_the_scan_has_read() -> None:
     """Register 5 is missing and no tag needs it. Seen to bite: the last answer counts."""
-    monkeypatch.setattr(probing, "FIRST_S", 0.0)
     device = Device(["holding:0:UINT32", "holding:8:UINT16"], touching([5]))
     await device.scan()
 
-    values, qualities = await device.scan()
+    values, qualities = await device.scan(probing=True)
 
     assert device.asked == [(0, 2), (8, 1), (0, 9)], "the merged read is probed"
     assert (values, qualities) == ([1, 8], [Quality.GOOD] * 2)
@@ -160,6 +159,35 @@ async def test_a_table_that_the_device_does_not_know_is_left_out() -> None:
 
     assert device.asked == [(0, 8)]
     assert qualities[8:] == [Quality.BAD_CONFIGURATION_ERROR] * 2
+
+
+@pytest.mark.parametrize("code", [10, 11])
+async def test_a_device_that_its_gateway_cannot_reach_is_asked_once_and_ever_more_rarely(
+    code: int,
+) -> None:
+    """A gateway serves nobody while it waits for a dead unit: each request costs all the others.
+
+    Seen to bite: the rest of the scan is asked all the same; the next scan asks again.
+    """
+    device = Device(["holding:0:UINT16", "holding:200:UINT16", "coil:0"], lambda _: code)
+
+    values, qualities = await device.scan()
+    assert device.asked == [(0, 1)]
+    assert (values, qualities) == ([None] * 3, [Quality.BAD_NO_COMMUNICATION] * 3)
+
+    values, qualities = await device.scan()
+    assert device.asked == [], "not before it is time"
+    assert (values, qualities) == ([None] * 3, [Quality.BAD_NO_COMMUNICATION] * 3)
+
+    await device.scan(probing=True)
+    assert device.asked == [(0, 1)]
+
+    device.judge = lambda _: 0
+    values, qualities = await device.scan(probing=True)
+    assert device.asked == [(0, 1), (200, 1), (0, 1)], "one answer, and all of it is read"
+    assert qualities == [Quality.GOOD] * 3
+    await device.scan()
+    assert len(device.asked) == 3
 
 
 async def test_requests_are_compiled_once() -> None:

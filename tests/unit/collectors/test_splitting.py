@@ -13,19 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collectors.planning import Field, Hole, Placed, Read, plan_reads
-from collectors.probing import Probes
 from collectors.splitting import PROBE_READS_MAX, SPLIT_READS_MAX, Answer, Survey
+from tests.unit.collectors.probes_at_will import ManyAtWill
 
 UNITS_MAX = 40
-
-
-class ProbesAtWill(Probes):
-    """Due whenever the test says."""
-
-    now = False
-
-    def due(self) -> bool:
-        return self.now
 
 
 def plan(fields: Sequence[Field], holes: Iterable[Hole] = ()) -> list[Read]:
@@ -50,19 +41,14 @@ class Device:
     """Runs a survey against a judge, and keeps what one scan asked and was given."""
 
     def __init__(self, fields: Sequence[Field], judge: Judge) -> None:
-        self.probes: list[ProbesAtWill] = []
-        self.survey = Survey(fields, plan, self._new_probes)
+        self.probes = ManyAtWill()
+        self.survey = Survey(fields, plan, self.probes)
         self.judge = judge
         self.asked: list[Read] = []
         self.given: set[int] = set()
 
-    def _new_probes(self) -> Probes:
-        self.probes.append(ProbesAtWill())
-        return self.probes[-1]
-
     def scan(self, *, probing: bool = False) -> None:
-        for each in self.probes:
-            each.now = probing
+        self.probes.due(now=probing)
         self.asked, self.given = [], set()
         known = not self.survey.all_refused
         reads = self.survey.begin()
@@ -300,7 +286,7 @@ def test_many_refused_tags_are_probed_a_few_at_a_time_and_each_in_its_turn() -> 
     for _ in range(80):
         device.scan(probing=True)
         extra = [read for read in device.asked if read not in regular]
-        assert len(extra) <= PROBE_READS_MAX * len(device.probes)
+        assert len(extra) <= PROBE_READS_MAX * len(device.probes.made)
         probed.update(extra)
 
     alone = {read.fields[0].column for read in probed if len(read.fields) == 1}
