@@ -130,22 +130,24 @@ async def test_a_refused_probe_says_nothing_against_what_the_scan_has_read() -> 
 
 @pytest.mark.parametrize("code", [5, 6])
 async def test_a_busy_device_is_asked_once_more_and_never_in_halves(code: int) -> None:
-    """Seen to bite: 6 among the codes that are split."""
+    """Seen to bite: 6 among the codes that are split; every read of a scan asked twice."""
     turn = count()
-    device = Device(WORDS, lambda _: code if next(turn) == 0 else 0)
+    far = "holding:99:UINT16"
+    device = Device([*WORDS, far], lambda _: code if next(turn) == 0 else 0)
 
     values, _ = await device.scan()
-    assert device.asked == [(0, 8), (0, 8)]
-    assert values == list(range(8))
+    assert device.asked == [(0, 8), (0, 8), (99, 1)]
+    assert values == [*range(8), 99]
 
     device.judge = lambda _: code
     values, qualities = await device.scan()
-    assert device.asked == [(0, 8), (0, 8)], "once in a scan; the next period is soon enough"
-    assert qualities == [Quality.BAD_DEVICE_FAILURE] * 8
+    assert device.asked == [(0, 8), (0, 8), (99, 1)], "once in a scan; soon comes the next"
+    assert qualities == [Quality.BAD_DEVICE_FAILURE] * 9
 
     device.judge = lambda _: 0
     values, _ = await device.scan()
-    assert values == list(range(8))
+    assert device.asked == [(0, 8), (99, 1)]
+    assert values == [*range(8), 99]
 
 
 async def test_a_table_that_the_device_does_not_know_is_left_out() -> None:

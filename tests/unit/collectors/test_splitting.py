@@ -226,6 +226,41 @@ def test_a_device_that_starts_is_asked_little_and_its_first_scan_after_that_is_w
     assert device.places == [(0, 40), (40, 40), (80, 20)]
 
 
+def test_a_large_group_of_a_device_that_starts_is_not_looked_through() -> None:
+    """Seen to bite: the search going on while nothing at all is given."""
+    device = Device(registers(range(4_000)), refusing(range(4_000)))
+
+    device.scan()
+    assert len(device.asked) <= 100 + SPLIT_READS_MAX
+    device.scan()
+    assert len(device.asked) == 2
+
+    device.judge = refusing(())
+    device.scan()
+    assert device.given == set(range(4_000))
+
+
+def test_a_single_tag_that_is_refused_is_asked_for_once_a_scan() -> None:
+    """Seen to bite: asked as the merged read, and once more as the tag alone."""
+    device = Device(registers([7]), refusing([7]))
+
+    for _ in range(3):
+        device.scan()
+        assert device.places == [(7, 1)]
+
+
+def test_a_hole_that_heals_says_nothing_of_another() -> None:
+    """Seen to bite: all of them forgotten with the first."""
+    device = Device(registers([0, 8, 100, 108]), refusing([5, 105]))
+    device.scan()
+
+    device.judge = refusing([105])
+    device.scan(probing=True)
+    device.scan()
+
+    assert device.places == [(0, 9), (100, 1), (108, 1)]
+
+
 def test_a_device_that_has_started_with_one_bad_tag_is_whole_but_for_that_one() -> None:
     device = Device(registers(range(10)), refusing(range(10)))
     device.scan()
