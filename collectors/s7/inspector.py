@@ -39,7 +39,8 @@ _PLACE_TYPES = ("", "BYTE", "WORD", "DWORD")
 """What a place without a type is read as, to know where it is."""
 _NO_LIST = (
     "this PLC does not list its data blocks ({}); S7-1200 and S7-1500 never do: write the "
-    "addresses from TIA Portal (a block's column Offset), or browse the PLC's OPC UA server"
+    "addresses from TIA Portal (a block's column Offset), have them written from its source "
+    "(--from, docs/reading-devices.md), or browse the PLC's OPC UA server"
 )
 
 T = TypeVar("T")
