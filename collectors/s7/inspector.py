@@ -93,7 +93,7 @@ class S7Inspector:
         # A text says itself how long it is.
         texts = [each for each in text_bytes(memory) if len(memory) < each < GUESSED_BYTES]
         more = _longest(await self._ask_lengths(place, texts))
-        return guesses(place.area, place.start, max(memory, more, key=len))
+        return guesses(place, max(memory, more, key=len))
 
     async def browse(self, under: str) -> AsyncGenerator[Found, None]:
         """Yield the data blocks with their sizes; `under` may name one, `DB40`.
