@@ -71,7 +71,10 @@ class Audit:
 
 
 class GatewaySite:
-    """Everything in one folder; `with` starts plant, broker and auditor, not the gateway."""
+    """Everything in one folder; `with` starts plant, broker and auditor, not the gateway.
+
+    Leaving it fails when a machine was ever asked to change anything.
+    """
 
     def __init__(self, folder: Path, broker: str = "embedded", count_every_ms: int = 100) -> None:
         self.folder = folder

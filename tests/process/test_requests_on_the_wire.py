@@ -77,10 +77,16 @@ def s7_device() -> Iterator[int]:
 
 
 def sample(protocol: str, port: int) -> str:
-    """Return the protocol's sample with our host and port, read ten times a second."""
+    """Return the first device of a protocol's sample with our host and port, read ten times a s."""
     text = (ROOM / protocol / "sample.toml").read_text("utf-8")
+    text = devices_of(text)[0]
     text = re.sub(r'host = "[^"]+"', f'host = "{LOOPBACK}"\nport = {port}', text)
     return re.sub(r"#?period_ms = \d+", "period_ms = 100", text)
+
+
+def devices_of(plant: str) -> list[str]:
+    """Return each [devices.NAME] of a plant.toml with all that belongs to it."""
+    return re.split(r"(?m)^(?=\[devices\.\w+\]$)", plant)[1:]
 
 
 def demo_device(name: str, folder: Path, port: int) -> str:
@@ -91,8 +97,7 @@ def demo_device(name: str, folder: Path, port: int) -> str:
         (tables / source.name).write_text(source.read_text("utf-8"), "utf-8")
     ports = {f"{each}_port": port for each in ("meter", "press", "robot")}
     text = Template((TEMPLATES / "ot" / "plant.toml").read_text("utf-8")).substitute(ports)
-    devices = re.split(r"(?m)^(?=\[devices\.\w+\]$)", text)
-    return next(each for each in devices if each.startswith(f"[devices.{name}]"))
+    return next(each for each in devices_of(text) if each.startswith(f"[devices.{name}]"))
 
 
 def asked(watch: WireWatch, protocol: str, device: str, toml: str, folder: Path) -> "Asked":
@@ -130,11 +135,12 @@ def test_the_demos_meter_is_read_by_one_request(tmp_path: Path) -> None:
     assert found.others == {}
 
 
-def test_the_modbus_sample_is_read_by_three_requests(tmp_path: Path) -> None:
-    """Three tables, and no request crosses one.
+def test_the_modbus_sample_is_read_by_four_requests(tmp_path: Path) -> None:
+    """Three tables, and no request crosses one; a gap of more than 16 registers ends a request.
 
-    holding   0-1 Power · gap 2-9 (8) · 10-11 Energy · gap 12-19 (8) · 20 Alarm: 0 … 20 is one
-              request of 21 registers, as no gap is longer than 16
+    holding   0-1 Power · gap 2-9 (8) · 10-11 Energy · gap 12-19 (8) · 20 Alarm · gap 21-29 (9)
+              · 30-37 Serial_number: 0 … 37, one request of 38 registers
+              gap 38-99 (62), then 100-105 Harmonics: one request of 6 registers
     input     0 Voltage: one of 1 register
     discrete  0 Breaker: one of 1 bit
     """
@@ -142,14 +148,15 @@ def test_the_modbus_sample_is_read_by_three_requests(tmp_path: Path) -> None:
         found = asked(watch, "modbus", "meter", sample("modbus", watch.port), tmp_path)
 
     assert found.others == {}
-    assert Counter(found.reads[:3]) == Counter(
+    assert Counter(found.reads[:4]) == Counter(
         [
-            Request("function 3", (0, 21)),
+            Request("function 3", (0, 38)),
+            Request("function 3", (100, 6)),
             Request("function 4", (0, 1)),
             Request("function 2", (0, 1)),
         ]
     )
-    found.assert_each_scan_took(*found.reads[:3])
+    found.assert_each_scan_took(*found.reads[:4])
 
 
 def test_the_demos_press_is_read_by_one_request(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def device_toml(name: str, protocol: str, port: int, more_tags: str = "", keys: 
     """Return a device as plant.toml has it: the machine's tags, and more where given."""
     where = f'host = "127.0.0.1"\nport = {port}\n'
     if protocol == "opcua":
-        where = f'endpoint = "opc.tcp://127.0.0.1:{port}/"\n'
+        where = f'endpoint = "opc.tcp://127.0.0.1:{port}/"\nsecurity = "none"\n'
     return (
         f'[devices.{name}]\nprotocol = "{protocol}"\n{where}{keys}\n'
         f"[devices.{name}.groups.all]\nperiod_ms = {PERIOD_MS}\n"
