@@ -23,6 +23,8 @@ from asyncua import ua
 from opcua_server import URI, Plc
 
 from collectors.opcua import device as device_module
+from collectors.opcua import session as session_module
+from collectors.opcua import subscription as subscription_module
 from collectors.opcua.config import OpcuaSettings
 from collectors.opcua.device import build_collector
 from common.errors import SourceUnavailable
@@ -169,8 +171,7 @@ async def test_a_node_that_does_not_exist_turns_only_its_own_tag_bad(
 async def test_a_refused_node_is_asked_for_again_and_becomes_good(
     plc: Plc, compiled: Compile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(device_module, "PROBE_S", 0.1)
-    monkeypatch.setattr(device_module, "RETRY_REFUSED_S", 0.2)
+    monkeypatch.setattr(session_module, "PROBE_S", 0.1)
     await plc.start({"A": double(1.0)})
     settings = compiled(
         plc.endpoint,
@@ -293,7 +294,7 @@ async def test_a_stopped_server_ends_the_session_and_a_new_one_brings_every_valu
 async def test_a_silent_but_living_server_is_healthy(
     plc: Plc, compiled: Compile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(device_module, "PROBE_S", 0.05)
+    monkeypatch.setattr(session_module, "PROBE_S", 0.05)
     await plc.start({"A": double(1.0)})
     settings = compiled(plc.endpoint, ("A", f"ns={plc.index};s=A", "Double"))
 
@@ -307,8 +308,8 @@ async def test_a_silent_but_living_server_is_healthy(
 async def test_a_subscription_that_died_alone_is_noticed(
     plc: Plc, compiled: Compile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(device_module, "PROBE_S", 0.2)
-    monkeypatch.setattr(device_module, "KEEP_ALIVE_S", 0.2)
+    monkeypatch.setattr(session_module, "PROBE_S", 0.2)
+    monkeypatch.setattr(subscription_module, "KEEP_ALIVE_S", 0.2)
     await plc.start({"A": double(1.0)})
     settings = compiled(plc.endpoint, ("A", f"ns={plc.index};s=A", "Double"))
 

@@ -19,6 +19,8 @@ from asyncua.server.internal_subscription import InternalSubscription
 from opcua_server import Plc
 
 from collectors.opcua import device as device_module
+from collectors.opcua import session as session_module
+from collectors.opcua import subscription as subscription_module
 from collectors.opcua.config import OpcuaSettings
 from collectors.opcua.device import build_collector
 from collectors.runner import DeviceState, keep_collecting
@@ -203,8 +205,8 @@ async def test_the_first_publication_of_a_subscription_is_missed_when_it_does_no
 async def test_tags_whose_first_value_never_comes_are_bad_and_named_once(
     plc: Plc, compiled: Compile, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(device_module, "PROBE_S", 0.1)
-    monkeypatch.setattr(device_module, "KEEP_ALIVE_S", 0.1)
+    monkeypatch.setattr(session_module, "PROBE_S", 0.1)
+    monkeypatch.setattr(subscription_module, "KEEP_ALIVE_S", 0.1)
     made = prepared(monkeypatch, _publishing_enabled=False)
     await plc.start({"A": double(1.0), "B": double(2.0)})
     settings = compiled(
