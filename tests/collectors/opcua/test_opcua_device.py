@@ -22,7 +22,6 @@ import pytest
 from asyncua import ua
 from opcua_server import URI, Plc
 
-from collectors.opcua import device as device_module
 from collectors.opcua import session as session_module
 from collectors.opcua import subscription as subscription_module
 from collectors.opcua.config import OpcuaSettings
@@ -362,12 +361,15 @@ async def test_values_that_the_server_dropped_are_counted(
 async def test_a_frozen_server_is_noticed_in_bounded_time(compiled: Compile) -> None:
     script = Path(__file__).parent / "opcua_server.py"
     child = subprocess.Popen(  # noqa: ASYNC220 - started before anything is timed
-        [sys.executable, str(script)], stdout=subprocess.PIPE, text=True
+        [sys.executable, str(script), '{"shift": 0, "values": [1.0]}'],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     try:
         assert child.stdout is not None
         endpoint = child.stdout.readline().strip()
-        settings = compiled(endpoint, ("A", f"nsu={URI};s=A", "Double"), reply_timeout_ms=500)
+        settings = compiled(endpoint, ("T0", f"nsu={URI};s=T0", "Double"), reply_timeout_ms=500)
         loop = asyncio.get_running_loop()
         collector = build_collector(settings)
 
@@ -384,7 +386,7 @@ async def test_a_frozen_server_is_noticed_in_bounded_time(compiled: Compile) -> 
                 pass
 
         os.kill(child.pid, signal.SIGCONT)
-        patient = compiled(endpoint, ("A", f"nsu={URI};s=A", "Double"), reply_timeout_ms=30_000)
+        patient = compiled(endpoint, ("T0", f"nsu={URI};s=T0", "Double"), reply_timeout_ms=30_000)
         async with build_collector(patient).connect() as session:
             os.kill(child.pid, signal.SIGSTOP)
             left_at_s = loop.time()
