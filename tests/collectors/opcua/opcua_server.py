@@ -44,8 +44,8 @@ class Plc:
         """Certificate and key; with them the server insists on encryption and a user."""
         self.nodes: dict[str, Any] = {}
 
-    async def start(self, values: Values, *, namespaces_before: int = 0) -> None:
-        """Serve `values` as nodes s=NAME under URI, after some namespaces that shift its index."""
+    async def start(self, values: Values, *, namespaces_before: int = 0, uri: str = URI) -> None:
+        """Serve `values` as nodes s=NAME under a URI; its index comes after some others."""
         self.server = Server(user_manager=OneUser() if self.identity else None)
         await self.server.init()
         self.server.set_endpoint(self.endpoint)
@@ -63,17 +63,19 @@ class Plc:
         )
         for number in range(namespaces_before):
             await self.server.register_namespace(f"urn:other:{number}")
-        self.index = await self.server.register_namespace(URI)
+        self.index = await self.server.register_namespace(uri)
         for name, value in values.items():
             await self.add(name, value)
         await self.server.start()
 
-    async def add(self, name: str, value: ua.Variant) -> None:
+    async def add(self, name: str, value: ua.Variant, data_type: ua.NodeId | None = None) -> None:
         """Add one node."""
         assert self.server is not None
         node_id = ua.NodeId(name, self.index)
         folder = self.server.nodes.objects
-        self.nodes[name] = await folder.add_variable(node_id, f"{self.index}:{name}", value)
+        self.nodes[name] = await folder.add_variable(
+            node_id, f"{self.index}:{name}", value, datatype=data_type
+        )
 
     async def set(self, name: str, value: ua.DataValue | object) -> None:
         """Give a node a value, with status and time when it is a DataValue."""
