@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-QUESTIONS = ("normalizer", "queue", "storage", "outage", "end_to_end")
+QUESTIONS = ("normalizer", "queue", "storage", "outage", "end_to_end", "opcua")
 
 if __name__ == "__main__":
     chosen = sys.argv[1:] or QUESTIONS

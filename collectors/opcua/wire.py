@@ -6,6 +6,7 @@ structures, is left to asyncua from the byte where it begins. Pure; what is cut 
 sense raises one of client.py's ERRORS.
 
     DataValue   mask | variant? | status? | source time? | source ps? | server time? | server ps?
+                (asyncua has the picoseconds behind both times)
     Variant     type, 0x80 array, 0x40 dimensions | value
     DateTime    100 ns since 1601-01-01 UTC
 """
