@@ -29,18 +29,18 @@ class BatchLimit:
 
 
 async def in_batches(
-    operations: Sequence[T], limit: BatchLimit, call: Callable[[Sequence[T]], Awaitable[list[R]]]
+    operations: Sequence[T], limit: BatchLimit, request: Callable[[Sequence[T]], Awaitable[list[R]]]
 ) -> list[R]:
     """Return the results of all operations, in their order.
 
     A request that the server finds too large is halved, and so are all that follow, for good.
-    Raises what `call` raises, and the server's refusal of a single operation.
+    Raises what `request` raises, and the server's refusal of a single operation.
     """
     results: list[R] = []
     while len(results) < len(operations):
         part = operations[len(results) : len(results) + limit.most]
         try:
-            results += await call(part)
+            results += await request(part)
         except _TOO_MUCH:
             if len(part) == 1:
                 raise

@@ -12,7 +12,6 @@ from typing import NamedTuple, TypeVar
 from asyncua import ua
 from asyncua.client.client import Client
 from asyncua.ua import uaerrors
-from asyncua.ua.status_codes import StatusCodes
 from asyncua.ua.uaerrors import UaError
 
 from collectors.deviceclock import OBSERVE_EVERY_S
@@ -22,6 +21,7 @@ from collectors.opcua.link import UNREADABLE, Facts, Link, Wanted
 from collectors.opcua.memory import Memory
 from collectors.opcua.notification import notified
 from collectors.opcua.publishing import End, Publisher
+from collectors.opcua.reading import read_items, refused_in
 from collectors.opcua.resuming import resume, standing_of
 from collectors.opcua.structures import Definitions
 from collectors.opcua.subscription import Asked, Subscription, create, monitor, subscription_of
@@ -45,19 +45,6 @@ _NO_SUBSCRIPTIONS = (
     uaerrors.BadRequestTypeInvalid,
 )
 """How a server says that a group can only be polled."""
-_REFUSALS = frozenset(
-    {
-        StatusCodes.BadNodeIdUnknown,
-        StatusCodes.BadNodeIdInvalid,
-        StatusCodes.BadAttributeIdInvalid,
-        StatusCodes.BadNotReadable,
-        StatusCodes.BadUserAccessDenied,
-        StatusCodes.BadIndexRangeInvalid,
-        Quality.BAD_CONFIGURATION_ERROR,
-        Quality.BAD_DECODING_ERROR,
-    }
-)
-"""Of a value that was read: what only a person mends."""
 
 T = TypeVar("T")
 
@@ -367,20 +354,9 @@ class OpcuaSession:
         if not await self._subscribe(subscription_of(self._settings, subscription.number, items)):
             self._start(self._polling([subscription.number]))
 
-    async def _read(self, group: int, indexes: Iterable[int]) -> list[tuple[int, Sample]]:
-        """Read some items of a group; what has no node is a sample with a Bad status."""
+    async def _read(self, group: int, numbers: Iterable[int]) -> list[tuple[int, Sample]]:
         items, namespaces = self._memory.items[group], self._memory.namespaces
-        found: list[tuple[int, Sample]] = []
-        asked: list[int] = []
-        wanted: list[Wanted] = []
-        for index in indexes:
-            node = namespaces.node_of(items[index].address)
-            if isinstance(node, ua.NodeId):
-                asked.append(index)
-                wanted.append(Wanted(node, items[index].address.index_range))
-            else:
-                found.append((index, Sample(None, NOTHING, node, None)))
-        return found + list(zip(asked, await self._link.read(wanted), strict=True))
+        return await read_items(self._link, items, numbers, namespaces)
 
     async def _polling(self, groups: list[int]) -> None:
         """Return never; read the groups, each at its period. Raises SourceUnavailable."""
@@ -388,10 +364,10 @@ class OpcuaSession:
         async def read(number: int) -> Scan:
             await self._ready()
             group = groups[number]
+            everything = range(len(self._memory.items[group]))
             with as_unavailable(self._settings.config):
-                changes = await self._bounded(self._read(group, self._all(group)))
-                refused = {n: each.status for n, each in changes if each.status in _REFUSALS}
-                self._note_refused(group, self._all(group), refused)
+                changes = await self._bounded(self._read(group, everything))
+                self._note_refused(group, everything, refused_in(changes))
                 # Every column is in it once, so that it is one scan.
                 [scan] = self._scans_of(Arrival(group, now_ns(), monotonic_ns(), changes))
             return scan
@@ -399,9 +375,6 @@ class OpcuaSession:
         plans = [self._settings.groups[group].plan for group in groups]
         async for scan in poll(plans, read, self._count_overruns):
             self._arrived.put_nowait(scan)
-
-    def _all(self, group: int) -> range:
-        return range(len(self._memory.items[group]))
 
     def _count_overruns(self, periods: int) -> None:
         self._memory.missed_periods += periods
