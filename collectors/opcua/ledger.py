@@ -4,9 +4,8 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from collectors.opcua.client import status_name
 from common.log import get_log
-from common.records import Plan
+from common.records import Plan, Quality, quality_name
 
 NAMES_SHOWN = 5
 """Of the tags that one line of the log speaks of."""
@@ -28,6 +27,8 @@ class Ledger:
     """(Group, column) of tags that the server accepted, and never reported."""
     unfit_calls: set[tuple[str, str]] = field(default_factory=set)
     """(Group, what) that the server does in another way than it was asked."""
+    undescribed: bool = False
+    """The server did not describe its structures when asked."""
     unparsable: bool = False
     """The server once sent a value that ends the whole publication: look for it at connect."""
 
@@ -38,9 +39,10 @@ class Ledger:
             if self.refused.get((plan.group, column)) != code:
                 fresh.setdefault(code, []).append(column)
             self.refused[plan.group, column] = code
+        fresh.pop(Quality.BAD_CONFIGURATION_ERROR, None)  # namespaces.py has said why.
         for code, columns in fresh.items():
             text = "the server does not give these tags; check their addresses"
-            _log(logging.WARNING, text, plan, columns, status_name(code))
+            _log(logging.WARNING, text, plan, columns, quality_name(code))
         back = [
             column
             for column in asked
@@ -74,6 +76,13 @@ class Ledger:
             self.unfit_calls.add((plan.group, what))
             _log(logging.WARNING, text, plan, columns, what)
 
+    def note_undescribed(self, device: str, error: Exception) -> None:
+        """Log once that the server does not say what its structures are."""
+        if not self.undescribed:
+            self.undescribed = True
+            text = "the server does not describe its structures; their members are BadTypeMismatch"
+            log.warning(text, device=device, reason=error)
+
     def note_overflow(self, plan: Plan) -> None:
         """Count a publication that does not hold everything; log the first."""
         if not self.overflows:
@@ -84,5 +93,8 @@ class Ledger:
 
 def _log(level: int, text: str, plan: Plan, columns: list[int], reason: str) -> None:
     names = ", ".join(plan.columns[column].name for column in columns[:NAMES_SHOWN])
+    if not columns:
+        log.log(level, text, device=plan.device, group=plan.group, reason=reason)
+        return
     more = f" and {len(columns) - NAMES_SHOWN} more" if len(columns) > NAMES_SHOWN else ""
     log.log(level, text, device=plan.device, group=plan.group, tags=names + more, reason=reason)

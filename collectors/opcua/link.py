@@ -34,6 +34,7 @@ UNREADABLE = Sample(None, NOTHING, Quality.BAD_DECODING_ERROR, None)
 """Of a value that nobody can parse."""
 _NAMESPACES = ua.NodeId(ua.Int32(2255))
 _START_TIME, _CURRENT_TIME = ua.NodeId(ua.Int32(2257)), ua.NodeId(ua.Int32(2258))
+_STATE = ua.NodeId(ua.Int32(2259))
 _MAX_NODES_PER_READ, _MAX_ITEMS_PER_CALL = ua.NodeId(ua.Int32(11705)), ua.NodeId(ua.Int32(11714))
 _SAME_CLOCK_NS = 1_500_000_000
 _COARSE_NS = 1_000_000_000
@@ -82,6 +83,10 @@ class Link:
         namespaces = found[0] if isinstance(found[0], list) else []
         limits = [each if isinstance(each, int) else 0 for each in found[2:]]
         return Facts(tuple(map(str, namespaces)), found[1], *limits)
+
+    async def probe(self) -> None:
+        """Ask whether the server lives."""
+        await self.values([_STATE])
 
     async def namespaces_and_time(self) -> tuple[tuple[str, ...], ServerTime]:
         """Ask for what may change while connected."""

@@ -6,13 +6,12 @@ from typing import Any
 from asyncua import ua
 from asyncua.ua.uaerrors import UaError
 
-from collectors.opcua.client import status_name
 from collectors.opcua.decode import Notified, scalar_of, text_of
 from collectors.opcua.items import Item
 from collectors.opcua.ledger import Ledger
 from collectors.opcua.structures import Definitions, Structure
 from collectors.opcua.wire import ARRAY, BYTE_STRING, NOTHING, STRING, XML_ELEMENT, Sample
-from common.records import Plan, Quality, Scalar, ValueType
+from common.records import Plan, Quality, Scalar, ValueType, quality_name
 
 SEVERITY_AND_CODE = 0xFFFF0000
 """Of a status code; the lower half says more of the value, not of its quality."""
@@ -177,7 +176,7 @@ def _plain(value: Any) -> Any:
         case ua.NodeId():
             plain = value.to_string()
         case ua.StatusCode():
-            plain = status_name(value.value)
+            plain = quality_name(value.value)
         case ua.XmlElement():
             plain = value.Value
         case _:

@@ -12,9 +12,10 @@ from asyncua import ua
 from asyncua.ua import uaerrors
 from asyncua.ua.uaerrors import UaError, UaStatusCodeError
 
-from collectors.opcua.client import ERRORS, MALFORMED, status_name
+from collectors.opcua.client import ERRORS, MALFORMED
 from collectors.opcua.link import Link
 from collectors.opcua.wire import Publication
+from common.records import quality_name
 
 OUTSTANDING_SPARE, OUTSTANDING_MAX = 2, 10
 """Requests beside one for each subscription; a server may refuse more than it likes."""
@@ -70,7 +71,7 @@ class Publisher:
             except uaerrors.BadTimeout:
                 continue  # It waited as long as it cares to, and has nothing to say.
             except UaStatusCodeError as error:
-                self._lose(f"the server publishes no more: {status_name(error.code)}", "refused")
+                self._lose(f"the server publishes no more: {quality_name(error.code)}", "refused")
                 return
             except (UaError, *MALFORMED) as error:
                 text = f"({type(error).__name__}: {error})"

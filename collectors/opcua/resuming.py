@@ -15,8 +15,8 @@ from collectors.opcua.subscription import Subscription
 from collectors.opcua.wire import Publication
 from common.clock import monotonic_s
 
-PROOF_S, PROOF_PUBLICATIONS = 3.0, 3
-"""A subscription that was taken over must be heard within this time, or so many periods."""
+INITIAL_S, INITIAL_PERIODS = 2.0, 3
+"""Values that the server did not send again after this time, or so many periods, are read."""
 
 
 class Left(NamedTuple):
@@ -79,9 +79,11 @@ async def resume(
             subscription.silence_limit_s = left.silence_limit_s
             available = sorted(result.AvailableSequenceNumbers or ())
             missed[subscription.number] = await _republished(link, subscription, available)
-            within_s = max(PROOF_S, PROOF_PUBLICATIONS * subscription.publishing_ms / 1000)
+            within_s = max(INITIAL_S, INITIAL_PERIODS * subscription.publishing_ms / 1000)
             subscription.hear()
             subscription.resumed = subscription.unproven = True
+            # One keep-alive and a half; asyncua's server, for one, hands over and goes silent.
+            subscription.prove_until_s = monotonic_s() + left.silence_limit_s / 2
             subscription.expect(range(len(subscription.items)), within_s)
     return missed
 

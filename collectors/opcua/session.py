@@ -15,7 +15,7 @@ from asyncua.ua import uaerrors
 from asyncua.ua.uaerrors import UaError
 
 from collectors.deviceclock import OBSERVE_EVERY_S
-from collectors.opcua.client import as_unavailable
+from collectors.opcua.client import MALFORMED, as_unavailable
 from collectors.opcua.decode import gather
 from collectors.opcua.link import UNREADABLE, Facts, Link, Wanted
 from collectors.opcua.memory import Memory
@@ -31,7 +31,7 @@ from collectors.probing import Probes
 from common.clock import monotonic_ns, monotonic_s, now_ns
 from common.errors import SourceUnavailable
 from common.log import get_log
-from common.records import Quality, Scan
+from common.records import Quality, Scan, quality_name
 
 PROBE_S = 2.0
 """A server that published nothing for this long is asked whether it lives."""
@@ -163,12 +163,8 @@ class OpcuaSession:
         if nodes:
             try:
                 await self._definitions.learn(nodes, self._link.values, self._link.supertypes)
-            except uaerrors.UaStatusCodeError as error:
-                log.warning(
-                    "the server does not describe its structures",
-                    device=self._settings.device,
-                    reason=error,
-                )
+            except (UaError, *MALFORMED) as error:
+                self._memory.ledger.note_undescribed(self._settings.device, error)
 
     def _adopt(self, subscription: Subscription) -> None:
         self._subscriptions.append(subscription)
@@ -182,7 +178,7 @@ class OpcuaSession:
             if self._settings.config.mode == "subscribe":
                 raise
             text = "the server gives no subscription; its tags are polled"
-            self._memory.ledger.note_revised(subscription.plan, str(error.code), text, [])
+            self._memory.ledger.note_revised(subscription.plan, quality_name(error.code), text, [])
             return False
         self._adopt(subscription)
         await self._monitor(subscription, range(len(subscription.items)))
@@ -248,7 +244,7 @@ class OpcuaSession:
             subscription.awaited.difference_update(n for n, _ in publication.changes)
         self._put(subscription.number, publication.changes)
         if publication.ended is not None:
-            name = ua.StatusCode(ua.UInt32(publication.ended)).name
+            name = quality_name(publication.ended)
             self._lose(f"the server ended the subscription: {name}")
         if publication.has_data:
             last, subscription.sequence = subscription.sequence, publication.sequence
@@ -277,13 +273,13 @@ class OpcuaSession:
                 if now_s >= observe_at_s:
                     observe_at_s = now_s + OBSERVE_EVERY_S
                     await self._bounded(self._observe())
-                elif all(now_s - each.heard_s > PROBE_S for each in self._subscriptions):
-                    await self._bounded(self._link.facts())
+                elif self._subscriptions and all(
+                    now_s - each.heard_s > PROBE_S for each in self._subscriptions
+                ):
+                    await self._bounded(self._link.probe())
                 if self._probes.due():
                     await self._bounded(self._retry_refused())
-                for each in list(self._subscriptions):
-                    if each.awaited and monotonic_s() >= each.await_until_s:
-                        await self._bounded(self._resolve_awaited(each))
+                await self._bounded(self._see_to_late())
             for each in self._subscriptions:
                 silent_s = monotonic_s() - each.heard_s
                 if silent_s > each.silence_limit_s and not self._arrived.qsize():
@@ -329,6 +325,13 @@ class OpcuaSession:
         if not refused:
             self._probes.settled()
 
+    async def _see_to_late(self) -> None:
+        for each in list(self._subscriptions):
+            if each.awaited and monotonic_s() >= each.await_until_s:
+                await self._resolve_awaited(each)
+            if each.unproven and monotonic_s() >= each.prove_until_s:
+                await self._replace(each)
+
     async def _resolve_awaited(self, subscription: Subscription) -> None:
         """See to items that were accepted, and for which no first value came."""
         indexes = sorted(subscription.awaited)
@@ -338,21 +341,27 @@ class OpcuaSession:
             self._memory.ledger.note_silent(subscription.plan, columns)
             waiting = dict.fromkeys(indexes, int(Quality.BAD_WAITING_FOR_INITIAL_DATA))
             self._put_codes(subscription.number, waiting)
-        elif subscription.unproven:
-            await self._replace(subscription)
         else:
             # The server goes on with the subscription, but does not repeat what did not change.
             self._put(subscription.number, await self._read(subscription.number, indexes))
 
     async def _replace(self, subscription: Subscription) -> None:
-        """Give up a subscription that was taken over and stays silent, for a new one."""
+        """Give up a subscription that was taken over and stays silent, for a new one.
+
+        What changed since is not known: the tags are BadNoCommunication in between.
+        """
+        everything = range(len(subscription.items))
+        self._put_codes(
+            subscription.number, dict.fromkeys(everything, int(Quality.BAD_NO_COMMUNICATION))
+        )
         self._subscriptions.remove(subscription)
         del self._by_id[subscription.id]
-        with suppress(UaError):
-            await self._link.forget(subscription.id)
         items = self._memory.items[subscription.number]
         if not await self._subscribe(subscription_of(self._settings, subscription.number, items)):
             self._start(self._polling([subscription.number]))
+        # Not before: a server without any subscription refuses our publish requests.
+        with suppress(UaError):
+            await self._link.forget(subscription.id)
 
     async def _read(self, group: int, numbers: Iterable[int]) -> list[tuple[int, Sample]]:
         items, namespaces = self._memory.items[group], self._memory.namespaces

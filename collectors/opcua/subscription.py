@@ -16,7 +16,7 @@ from collectors.opcua.ledger import Ledger
 from collectors.opcua.link import Link
 from collectors.opcua.notification import SEVERITY_AND_CODE
 from common.clock import monotonic_s
-from common.records import Plan
+from common.records import Plan, quality_name
 
 KEEP_ALIVE_S = 5.0
 KEEP_ALIVES_MISSED = 3
@@ -69,6 +69,8 @@ class Subscription:
     """Taken over from a lost session."""
     unproven: bool = False
     """Resumed, and nothing was heard of it since."""
+    prove_until_s: float = _NEVER_S
+    """When an unproven one is given up."""
 
     def hear(self) -> None:
         """Note that the server spoke of it."""
@@ -137,7 +139,7 @@ async def monitor(
     if unfiltered:
         columns = _columns(subscription, [asked[n] for n in unfiltered])
         text = "the server applies no deadband to these tags; every change is reported"
-        name = results[unfiltered[0]].StatusCode.name
+        name = quality_name(results[unfiltered[0]].StatusCode.value)
         ledger.note_revised(subscription.plan, name, text, columns)
         again = [_request(subscription, asked[n], None) for n in unfiltered]
         for n, result in zip(
