@@ -12,6 +12,11 @@ def unchanged(data: bytes) -> bytes:
     return data
 
 
+def unparsable_mark(data: bytes) -> bytes:
+    """Have the text MARKMARK announced as an ExtensionObject: nobody can read on from there."""
+    return data.replace(b"\x0c\x08\0\0\0MARKMARK", b"\x16\x08\0\0\0MARKMARK")
+
+
 class Proxy:
     """Forwards connections to a port, while it is `up`."""
 

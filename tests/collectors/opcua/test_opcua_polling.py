@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import pytest
 from asyncua import ua
 from asyncua.common.utils import ServiceError
-from opcua_proxy import proxy
+from opcua_proxy import proxy, unparsable_mark
 from opcua_reading import reader_of
 from opcua_server import Plc, double
 
@@ -129,10 +129,7 @@ async def test_a_polled_value_that_nobody_can_parse_is_one_bad_tag(
     """The type byte says ExtensionObject, but a text follows."""
     await plc.start({"A": double(1.0), "Odd": ua.Variant("MARKMARK", ua.VariantType.String)})
 
-    def spoil(data: bytes) -> bytes:
-        return data.replace(b"\x0c\x08\0\0\0MARKMARK", b"\x16\x08\0\0\0MARKMARK")
-
-    async with proxy(plc.port, lambda: spoil) as between:
+    async with proxy(plc.port, lambda: unparsable_mark) as between:
         settings = compiled(
             between.endpoint,
             ("A", f"ns={plc.index};s=A", "Double"),

@@ -101,7 +101,7 @@ async def told(child: asyncio.subprocess.Process, values: list[float]) -> None:
 async def test_a_server_killed_ten_times_with_moved_namespaces_is_back_with_its_last_values(
     compiled: Compile,
 ) -> None:
-    """Seen to bite: with the runner's waits growing to 30 s, and with namespaces remembered."""
+    """Seen to bite: with the namespaces of the first life kept, the second never comes back."""
     port = Plc().port
     rows = [(f"T{n}", f"nsu={URI};s=T{n}", "Double") for n in range(TAGS)]
     settings = compiled(f"opc.tcp://127.0.0.1:{port}", *rows)
@@ -153,7 +153,9 @@ async def test_what_changed_while_the_network_was_cut_is_delivered_after_it(
     """Asyncua's server keeps what nobody acknowledged, and gives it to whoever takes over.
 
     It goes on as it should only where it is mended: otherwise it stays silent, or answers requests
-    of the lost connection, until the subscription is replaced. Seen to bite: without taking over, A's row goes from 2 to 5.
+    of the lost connection, until the subscription is replaced.
+
+    Seen to bite: without taking over, A's row goes from 2 to 5.
     """
     await plc.start({"A": double(1.0), "B": double(7.0)})
     assert plc.server is not None

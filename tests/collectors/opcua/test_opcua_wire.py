@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from asyncua import ua
 from asyncua.server.internal_subscription import InternalSubscription
-from opcua_proxy import proxy
+from opcua_proxy import proxy, unparsable_mark
 from opcua_server import Plc
 
 from collectors.opcua import device as device_module
@@ -112,10 +112,7 @@ async def test_a_value_that_nobody_can_parse_is_one_bad_tag_and_not_silence(
     """Type byte 0x16 says ExtensionObject, but a text follows: nobody can read the publication."""
     await plc.start({"A": double(1.0), "Odd": ua.Variant("MARKMARK", STRING), "Fixed": double(7.0)})
 
-    def spoil(data: bytes) -> bytes:
-        return data.replace(b"\x0c\x08\0\0\0MARKMARK", b"\x16\x08\0\0\0MARKMARK")
-
-    async with proxy(plc.port, lambda: spoil) as between:
+    async with proxy(plc.port, lambda: unparsable_mark) as between:
         settings = compiled(
             between.endpoint,
             ("A", f"ns={plc.index};s=A", "Double"),
