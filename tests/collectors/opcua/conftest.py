@@ -31,7 +31,8 @@ def compiled(tmp_path: Path) -> Callable[..., OpcuaSettings]:
         **keys: object,
     ) -> OpcuaSettings:
         (tmp_path / "ot").mkdir(exist_ok=True)
-        extra = "".join(f"{key} = {_toml(value)}\n" for key, value in keys.items())
+        keys = {"security": "none"} | keys
+        extra = "".join(f"{key} = {_toml(value)}\n" for key, value in keys.items() if value)
         (tmp_path / "ot/plant.toml").write_text(
             '[gateway]\nid = "g1"\nroot = "Acme/Line1"\n\n'
             f'[devices.press]\nprotocol = "opcua"\nendpoint = "{endpoint}"\n{extra}'
@@ -42,7 +43,7 @@ def compiled(tmp_path: Path) -> Callable[..., OpcuaSettings]:
         ]
         (tmp_path / "ot/tags.csv").write_text("\n".join(lines) + "\n")
         findings: list[Finding] = []
-        settings = compile_device(load_plant(tmp_path).devices[0], findings)
+        settings = compile_device(load_plant(tmp_path, tmp_path / "data").devices[0], findings)
         if settings is None:
             raise ValueError("\n".join(map(str, findings)))
         assert findings == []
@@ -52,4 +53,6 @@ def compiled(tmp_path: Path) -> Callable[..., OpcuaSettings]:
 
 
 def _toml(value: object) -> str:
-    return f'"{value}"' if isinstance(value, str | Path) else str(value)
+    # Text that begins as a list of TOML is one.
+    is_text = isinstance(value, str | Path) and not str(value).startswith("[")
+    return f'"{value}"' if is_text else str(value)

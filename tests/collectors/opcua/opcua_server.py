@@ -53,6 +53,7 @@ class Plc:
             await self.server.load_certificate(self.identity[0])
             await self.server.load_private_key(self.identity[1])
             self.server.set_identity_tokens([ua.UserNameIdentityToken])
+            await self.server.set_application_uri("urn:plc")
         self.server.set_security_policy(
             [
                 ua.SecurityPolicyType.Basic256Sha256_SignAndEncrypt,
