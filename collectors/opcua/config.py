@@ -7,8 +7,14 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 import msgspec
 from msgspec import Meta
 
-from collectors.compiling import CompiledGroup, Resolved, compile_config, compile_groups
-from collectors.opcua.address import TYPES, NodeAddress, parse_address, type_named
+from collectors.compiling import (
+    CompiledGroup,
+    Resolved,
+    ResolvedArray,
+    compile_config,
+    compile_groups,
+)
+from collectors.opcua.address import NodeAddress, resolve_tag
 from common.config import PLANT_FILE, rejected_secret, suggestion
 from common.errors import Finding
 from common.plant import Device
@@ -30,6 +36,10 @@ _UNSAID = (
 )
 
 Security = Literal["none", "basic256sha256", "aes128_sha256_rsaoaep", "aes256_sha256_rsapss"]
+Mode = Literal["auto", "subscribe", "poll"]
+"""auto: subscribe, and poll the groups for which the server has no subscription."""
+ServerDeadband = Literal["off", "absolute", "percent"]
+"""absolute: the tag table's deadband, as the server counts; percent: of the node's EURange."""
 Acceptable = Literal["expired", "host_name", "revocation_unknown", "application_uri"]
 """What of a server's certificate may be let pass (verification.py)."""
 IntervalMs = Annotated[int, Meta(ge=10, le=3_600_000)]
@@ -46,6 +56,12 @@ class OpcuaConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """None: the publishing interval; 0: as fast as the server can."""
     queue_size: Annotated[int, Meta(ge=1, le=QUEUE_MAX)] | None = None
     """Values of a tag that the server keeps between publications; None: as many as it samples."""
+    mode: Mode = "auto"
+    server_deadband: ServerDeadband = "off"
+    server_deadband_percent: Annotated[float, Meta(gt=0, le=100)] = 1.0
+    """Of the node's EURange, under server_deadband = "percent"."""
+    items_per_call: Annotated[int, Meta(ge=1, le=10_000)] = 500
+    """Items created, or values read, by one request at most; the server may take fewer."""
     security: Security | None = None
     """None is refused: a person decides."""
     security_mode: Literal["sign", "sign_and_encrypt"] = "sign_and_encrypt"
@@ -149,10 +165,8 @@ def keys_of_url(parts: SplitResult) -> dict[str, Any]:
     return {"endpoint": f"opc.tcp://{host}{port}{parts.path}"} | keys
 
 
-def _resolve(row: TagRow) -> Resolved[NodeAddress]:
-    source_type = type_named(row.type)
-    address = parse_address(row.address, source_type)
-    return Resolved(address, str(address), source_type, TYPES[source_type])
+def _resolve(row: TagRow) -> Resolved[NodeAddress] | ResolvedArray[NodeAddress]:
+    return resolve_tag(row.address, row.type)
 
 
 def _usable_files(config: OpcuaConfig, device: Device, findings: list[Finding]) -> bool:

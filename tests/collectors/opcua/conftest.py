@@ -23,16 +23,22 @@ async def plc() -> AsyncIterator[Plc]:
 def compiled(tmp_path: Path) -> Callable[..., OpcuaSettings]:
     """Return a function: endpoint, rows of (name, address, type), further keys → settings."""
 
-    def compile_it(endpoint: str, *rows: tuple[str, str, str], **keys: object) -> OpcuaSettings:
+    def compile_it(
+        endpoint: str,
+        *rows: tuple[str, ...],
+        columns: str = "name,address,type",
+        period_ms: int = 50,
+        **keys: object,
+    ) -> OpcuaSettings:
         (tmp_path / "ot").mkdir(exist_ok=True)
         keys = {"security": "none"} | keys
         extra = "".join(f"{key} = {_toml(value)}\n" for key, value in keys.items() if value)
         (tmp_path / "ot/plant.toml").write_text(
             '[gateway]\nid = "g1"\nroot = "Acme/Line1"\n\n'
             f'[devices.press]\nprotocol = "opcua"\nendpoint = "{endpoint}"\n{extra}'
-            '[devices.press.groups.process]\nperiod_ms = 50\ntags = "tags.csv"\n'
+            f'[devices.press.groups.process]\nperiod_ms = {period_ms}\ntags = "tags.csv"\n'
         )
-        lines = ["name,address,type"] + [
+        lines = [columns] + [
             ",".join('"' + cell.replace('"', '""') + '"' for cell in row) for row in rows
         ]
         (tmp_path / "ot/tags.csv").write_text("\n".join(lines) + "\n")

@@ -146,7 +146,14 @@ def test_a_groups_requests_hold_every_tag_whole_and_keep_every_limit(
 
 
 FIELDS = st.lists(
-    st.builds(Field, st.just(0), st.just(("DB", 1)), st.integers(0, 2_000), st.integers(1, 12)),
+    st.builds(
+        Field,
+        st.just(0),
+        st.just(("DB", 1)),
+        st.integers(0, 2_000),
+        st.integers(1, 12),
+        st.none(),
+    ),
     min_size=1,
     max_size=80,
 )
