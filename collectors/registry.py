@@ -3,7 +3,7 @@
 from importlib import import_module
 from types import ModuleType
 
-from collectors.contract import Build, Compile
+from collectors.contract import Build, CheckTogether, Compile
 from collectors.inspection import Inspect
 from common.config import PLANT_FILE
 from common.errors import ConfigError, Finding
@@ -21,6 +21,13 @@ def compiler_of(protocol: str) -> Compile:
     """Return the protocol's `compile_device`; needs no foreign library."""
     compile_device: Compile = import_module(f"{PROTOCOLS[protocol]}.config").compile_device
     return compile_device
+
+
+def together_of(protocol: str) -> CheckTogether | None:
+    """Return the protocol's `check_together`; None where its devices have nothing in common."""
+    config = import_module(f"{PROTOCOLS[protocol]}.config")
+    check_together: CheckTogether | None = getattr(config, "check_together", None)
+    return check_together
 
 
 def builder_of(protocol: str) -> Build:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collectors.modbus.address import ORDERS, TYPES, parse_address
-from collectors.modbus.decode import Item, halves, plan_requests, well_formed
+from collectors.modbus.decode import Item, halves, plan_requests
 
 NUMBERS = {name: each for name, each in TYPES.items() if name != "BOOL"}
 
@@ -129,27 +129,3 @@ def test_halves_hold_every_tag_once() -> None:
 
     assert [part.count for part in parts] == [3, 4]
     assert sorted(column for part in parts for column in part.columns) == list(range(7))
-
-
-@pytest.mark.parametrize(
-    ("reply", "good"),
-    [
-        ("0001 0000 0005 01 03 02 002a", True),
-        ("0001 0000 0003 01 83 02", True),
-        ("0001 0000 0004 01 01 01 05", True),
-        ("0001 0000 0005 01 03 02", True),  # cut: more may come
-        ("0001 00", True),
-        ("0001 0000 0005 01 03", True),
-        ("0001 0000 0002 01 03", False),
-        ("0001 0000 0005 01 03 02 002a 0002 0000 0003 01 83 02", True),
-        ("0001 0000 0005 01 03 01 002a", False),  # byte count lies low
-        ("0001 0000 0005 01 03 04 002a", False),  # and high
-        ("0001 0000 0006 01 06 0001 002a", False),  # a reply to a write
-        ("0001 0000 0005 01 2b 02 002a", False),
-        ("0001 0001 0005 01 03 02 002a", False),  # another protocol
-        ("0001 0000 0005 01 03 02 002a 0002 0000 0003 01 90 02", False),
-        ("485454502f312e3120343030", False),  # HTTP/1.1 400
-    ],
-)
-def test_what_is_no_reply_to_a_read_is_recognised(reply: str, *, good: bool) -> None:
-    assert well_formed(bytes.fromhex(reply)) is good
