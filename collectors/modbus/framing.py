@@ -164,7 +164,8 @@ class AsciiFraming:
         """Return the PDU of the unit asked; late replies of others and owed ones are dropped."""
         while received:
             end = received.find(b"\r\n")
-            if received[0] != ord(":") or max(end, len(received) - 2) > _ASCII_FRAME_BYTES_MAX:
+            length = end + 2 if end >= 0 else len(received)
+            if received[0] != ord(":") or length > _ASCII_FRAME_BYTES_MAX:
                 raise Malformed(_shown(received))
             if end < 0:
                 return None
@@ -172,7 +173,7 @@ class AsciiFraming:
             body = _from_hexadecimal(line)
             if len(body) <= _LENGTHS.start or lrc(body[:-1]) != body[-1]:
                 raise Malformed(f"{_shown(received)}, whose checksum is wrong")
-            del received[: end + 2]
+            del received[:length]
             if (pdu := _asked_for(body[:-1], awaited)) is not None:
                 return _alone(pdu, received)
         return None

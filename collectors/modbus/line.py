@@ -121,7 +121,9 @@ class Line:
 
         Raises SourceUnavailable when the line was lost since the session began, or in the block.
         """
-        probing = not self._bearable(link)
+        # A device that was never heard of has its first request free: nobody should have to wait
+        # for the others' share to be told that it is away.
+        probing = link.told and not self._bearable(link)
         async with self._probing if probing else nullcontext():
             if probing:
                 await asyncio.sleep(max(0.0, self._next_probe_at_s - monotonic_s()))
@@ -170,7 +172,7 @@ class Line:
 
     def unanswered(self, link: Neighbour, spent_s: float) -> None:
         """Note a request that got no reply; whose trouble it is, is found here."""
-        probed = not link.answering
+        probed, had_answered = link.told, link.answering
         link.answering = False
         link.unanswered += 1
         if not self._others_answer(link):
@@ -179,6 +181,7 @@ class Line:
             return
         if probed:
             self._next_probe_at_s = monotonic_s() + spent_s / PROBE_SHARE
+        if not had_answered:
             return
         self._silent_in_a_row += 1
         if self._silent_in_a_row >= SILENT_MOST:
