@@ -8,8 +8,9 @@ import asyncio
 import contextlib
 import os
 import ssl
+import termios
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import serial  # type: ignore[import-untyped]
 
@@ -103,8 +104,7 @@ class _Stream(Channel, asyncio.Protocol):
     _transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - what asyncio promises
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         self.arrived(data)
@@ -132,8 +132,7 @@ class _Datagrams(Channel, asyncio.DatagramProtocol):
     _transport: asyncio.DatagramTransport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)  # noqa: S101 - what asyncio promises
-        self._transport = transport
+        self._transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str | Any, int]) -> None:
         del addr  # The socket is connected: the kernel drops what others send.
@@ -283,7 +282,7 @@ def _untrusted(error: ssl.SSLError) -> str:
 def _open_port(line: LineSettings) -> Channel:
     try:
         return _Port(line)
-    except (OSError, ValueError) as error:  # serial.SerialException is an OSError.
+    except (OSError, ValueError, termios.error) as error:  # SerialException is an OSError.
         raise LineLost(
             f"cannot be opened ({error}); check that it is plugged in, that the collector's user "
             "may use it (group dialout), and that no other program has it open"

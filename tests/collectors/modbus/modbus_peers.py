@@ -43,6 +43,8 @@ class Asked:
     send: Send = field(default=lambda _: None, repr=False)
     close: Callable[[], None] = field(default=lambda: None, repr=False)
     """Ends the connection by a reset."""
+    over: Callable[[], bool] = field(default=lambda: False, repr=False)
+    """Whether the other side has ended it."""
 
     @property
     def function(self) -> int:
@@ -64,7 +66,7 @@ class Asked:
             bits = sum(1 << at for at, number in enumerate(numbers) if number % 3 == 0)
             data = bits.to_bytes(-(-self.quantity // 8), "little")
         else:
-            data = struct.pack(f">{self.quantity}H", *(1000 * unit + number for number in numbers))
+            data = struct.pack(f">{self.quantity}H", *((1000 * unit + n) & 0xFFFF for n in numbers))
         return bytes([self.function, len(data)]) + data
 
     def framed(
@@ -107,6 +109,17 @@ class Peer:
         self.open_connections = 0
         self.port = 0
         self.path = ""
+        self.failures: list[BaseException] = []
+        """Of the peer itself; they fail the test."""
+
+    async def answer(self, asked: Asked) -> None:
+        try:
+            await self.behave(asked)
+        except (ConnectionError, asyncio.CancelledError):
+            raise
+        except BaseException as error:
+            self.failures.append(error)
+            raise
 
     def cut(self, heard: bytearray, framing: str) -> Iterator[Asked]:
         """Take whole requests out of what was heard; any write request fails the test."""
@@ -131,7 +144,8 @@ class Peer:
                 assert lrc(body[:-1]) == body[-1]
                 asked = Asked(framing, body[0], body[1:6])
                 heard[:] = rest
-            assert asked.function in READS, "no collector ever asks for anything but a read"
+            if asked.function not in READS:
+                self.failures.append(AssertionError(f"asked for function {asked.function}"))
             self.asked.append(asked)
             yield asked
 
@@ -161,7 +175,8 @@ async def tcp_peer(behave: Behaviour, framing: str = "mbap", port: int = 0) -> A
                     heard += data
                     for asked in peer.cut(heard, framing):
                         asked.send, asked.close = writer.write, reset
-                        await peer.behave(asked)
+                        asked.over = writer.transport.is_closing
+                        await peer.answer(asked)
         finally:
             peer.open_connections -= 1
             handling.discard(task)
@@ -178,6 +193,7 @@ async def tcp_peer(behave: Behaviour, framing: str = "mbap", port: int = 0) -> A
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await server.wait_closed()
+        assert peer.failures == []
 
 
 class SerialLine:
@@ -221,11 +237,13 @@ class SerialLine:
             self._requests.put_nowait(asked)
 
     def _send(self, data: bytes) -> None:
-        os.write(self._master, data)
+        # As on a line that nobody listens to: what does not fit is gone.
+        with suppress(BlockingIOError):
+            os.write(self._master, data)
 
     async def _answer(self) -> None:
         while True:
-            await self._peer.behave(await self._requests.get())
+            await self._peer.answer(await self._requests.get())
 
 
 @asynccontextmanager
@@ -241,6 +259,7 @@ async def serial_peer(
         yield peer, line
     finally:
         await line.unplug()
+        assert peer.failures == []
 
 
 @asynccontextmanager

@@ -178,7 +178,8 @@ async def test_a_dead_unit_does_not_delay_the_others_and_is_back_when_it_answers
 def on_port(path: str, unit: int, transport: str = "rtu", baudrate: int = 115_200) -> str:
     return (
         f'transport = "{transport}"\nserial = "{path}"\nunit = {unit}\nparity = "N"\n'
-        f"baudrate = {baudrate}\nreply_timeout_ms = 500"
+        # A pty refuses seven bits, as it refuses parity.
+        f"bytesize = 8\nbaudrate = {baudrate}\nreply_timeout_ms = 500"
     )
 
 
