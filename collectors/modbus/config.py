@@ -81,7 +81,7 @@ class ModbusConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             raise ValueError(f"unit must be 1 to 247 on a serial line, found {self.unit}")
         if self.transport == "tls" and bool(self.ca_file) == bool(self.server_cert_file):
             raise ValueError(
-                "TLS needs ca_file, the authority of the device's certificate, or "
+                'transport = "tls" needs ca_file, the authority of the device\'s certificate, or '
                 "server_cert_file, that certificate itself; not both"
             )
         if bool(self.cert_file) != bool(self.key_file):
