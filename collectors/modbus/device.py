@@ -6,7 +6,6 @@ from weakref import WeakValueDictionary
 
 from collectors.deviceclock import DeviceClock
 from collectors.modbus.config import ModbusSettings
-from collectors.modbus.decode import Item, plan_requests
 from collectors.modbus.line import Line
 from collectors.modbus.linesettings import LineSettings
 from collectors.modbus.link import Link
@@ -23,9 +22,10 @@ class ModbusSession:
 
     def __init__(self, collector: "ModbusCollector") -> None:
         self._collector = collector
+        settings = collector.settings
         self._groups = [
-            GroupReader(plan, requests, collector.gap_max, collector.link.read)
-            for plan, requests in zip(collector.plans, collector.requests, strict=True)
+            GroupReader(group, settings.config.limits, collector.link.read)
+            for group in settings.groups
         ]
 
     def scans(self) -> AsyncGenerator[Scan, None]:
@@ -41,12 +41,8 @@ class ModbusCollector:
 
     def __init__(self, settings: ModbusSettings, line: Line) -> None:
         self.link = link_of(settings, line)
+        self.settings = settings
         self.plans: tuple[Plan, ...] = tuple(group.plan for group in settings.groups)
-        self.gap_max = settings.config.max_gap
-        self.requests = [
-            plan_requests([Item(*each) for each in enumerate(group.addresses)], self.gap_max)
-            for group in settings.groups
-        ]
         self.overruns = 0
         self.traffic = self.link.traffic
         self.clock = DeviceClock()
