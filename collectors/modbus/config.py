@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import SplitResult
 
 import msgspec
 from msgspec import Meta
@@ -166,7 +167,7 @@ def _resolved(address: Address) -> Resolved[Address]:
     return Resolved(address, str(address), address.source_type, address.data_type.value_type)
 
 
-def keys_of_url(parts: Any) -> dict[str, Any]:
+def keys_of_url(parts: SplitResult) -> dict[str, Any]:
     """Return the device keys that a URL means. Raises ValueError with what to write instead."""
     return _keys_of_url(parts, ModbusConfig)
 
