@@ -65,7 +65,9 @@ class Query(NamedTuple):
 
     @property
     def pdu(self) -> bytes:
-        """The request, as every transport carries it."""
+        """The request, as every transport carries it. Raises ValueError for all but reads."""
+        if self.function not in READ_FUNCTIONS:
+            raise ValueError(f"function {self.function} is not a read; nothing else is ever sent")
         return struct.pack(">BHH", self.function, self.start, self.quantity)
 
 

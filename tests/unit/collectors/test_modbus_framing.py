@@ -244,3 +244,15 @@ def test_a_frame_without_end_is_refused() -> None:
     assert outcome("ascii", awaited, [b":" + b"0" * 600]) == "refused"
     assert outcome("rtu", awaited, [b"\x01\x03" + b"\x00" * 600]) == "refused"
     assert outcome("mbap", awaited, [b"\0\1\0\0\xff\xff" + b"\0" * 600]) == "refused"
+
+
+@pytest.mark.parametrize("framing", FRAMINGS)
+def test_no_frame_can_be_made_of_anything_but_a_read(framing: str) -> None:
+    made = []
+    for function in range(256):
+        try:
+            made.append(FRAMINGS[framing].frame(Awaited(Query(1, function, 0, 1))))
+        except ValueError as error:
+            assert "is not a read" in str(error)  # noqa: PT017 - most of 256 raise
+
+    assert len(made) == 4, "functions 1 to 4"
