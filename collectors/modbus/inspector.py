@@ -58,7 +58,7 @@ class ModbusInspector:
         readings: dict[int, Reading] = {}
         for request in plan_requests([Item(*each) for each in enumerate(elements)], limits):
             asked_at_s = monotonic_s()
-            reply = await self._link.read(request)
+            reply = await self._ask(request.table, request.start, request.count)
             reply_s = monotonic_s() - asked_at_s
             if isinstance(reply, Refused):
                 note = await self._refusal(request, reply)

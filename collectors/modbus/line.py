@@ -55,6 +55,8 @@ class Neighbour(Protocol):
     """It answered the last request."""
     unanswered: int
     """Requests since it last answered."""
+    unreached: bool
+    """A gateway said so, in its own time, when it was asked last."""
     told: bool
     """Its session ended in SourceUnavailable, or did not begin, and it has not answered since."""
     losses_seen: int
@@ -86,6 +88,7 @@ class Line:
         self._next_attempt_at_s = 0.0
         self._probing = asyncio.Lock()
         self._next_probe_at_s = 0.0
+        self._grace_until_s = 0.0
         self._silent_in_a_row = 0
         self._replies = Traffic()
         self._used_at_s = 0.0
@@ -139,14 +142,16 @@ class Line:
     def timeout_s(self, link: Neighbour) -> float:
         """Return how long a reply of the link may take: less for one that has not been answering.
 
-        Every second probe is of the length that replies usually take, every fourth twice that, and
-        so on up to the whole reply timeout: a unit that has become slow is found, more rarely.
+        Every second probe is of the length that replies usually take, every fourth four times that,
+        and so on up to the whole reply timeout: a unit that has become slow is found, more rarely.
+        A gateway may be busy with what was asked of an absent unit for longer than we waited; that
+        time is the next one's as well.
         """
-        if self._bearable(link) or not link.unanswered:
-            return link.reply_timeout_s
+        if self._bearable(link) or link.unreached or not link.unanswered:
+            return link.reply_timeout_s + max(0.0, self._grace_until_s - monotonic_s())
         usual_s = max(each.quantile_s(0.95) or 0.0 for each in (self._replies, link.traffic))
         trailing_zeros = (link.unanswered & -link.unanswered).bit_length() - 1
-        patient_s = max(PROBE_LEAST_S, PROBE_PATIENCE * usual_s) * (1 << trailing_zeros)
+        patient_s = max(PROBE_LEAST_S, PROBE_PATIENCE * usual_s) * (1 << 2 * trailing_zeros)
         return min(link.reply_timeout_s, patient_s)
 
     async def rest(self, channel: Channel, pause_s: float) -> None:
@@ -169,6 +174,16 @@ class Line:
         self._silent_in_a_row = 0
         self._delays_s = None
         link.answering, link.unanswered, link.told = True, 0, False
+        link.unreached = False
+
+    def unreached(self, link: Neighbour, spent_s: float) -> None:
+        """Note that a gateway answered in the place of the unit: the line is in order."""
+        self._silent_in_a_row = 0
+        self._delays_s = None
+        link.answering, link.unreached = False, True
+        link.unanswered += 1
+        if link.told:
+            self._next_probe_at_s = monotonic_s() + spent_s / PROBE_SHARE
 
     def unanswered(self, link: Neighbour, spent_s: float) -> None:
         """Note a request that got no reply; whose trouble it is, is found here."""
@@ -181,6 +196,7 @@ class Line:
             return
         if probed:
             self._next_probe_at_s = monotonic_s() + spent_s / PROBE_SHARE
+            self._grace_until_s = monotonic_s() + link.reply_timeout_s - spent_s
         if not had_answered:
             return
         self._silent_in_a_row += 1

@@ -20,7 +20,7 @@ from collectors.modbus.checks import checked
 from collectors.modbus.decode import Request
 from collectors.modbus.framing import BIT_FUNCTIONS, Awaited, Malformed, OutOfStep, Query
 from collectors.modbus.line import Line
-from collectors.modbus.reading import Reply
+from collectors.modbus.reading import Refused, Reply
 from collectors.modbus.transports import Channel
 from collectors.traffic import Traffic
 from common.clock import monotonic_s
@@ -28,6 +28,8 @@ from common.errors import SourceUnavailable
 
 FUNCTIONS = {Table.COIL: 1, Table.DISCRETE: 2, Table.HOLDING: 3, Table.INPUT: 4}
 
+_UNREACHED = (10, 11)
+"""Gateway path unavailable; gateway target device failed to respond."""
 _TRANSACTIONS = 65_536
 _ASCII_CHARACTERS = 2
 """For each byte."""
@@ -48,6 +50,7 @@ class Link:
         self.pause_s = pause_ms / 1000
         self.answering = False
         self.unanswered = 0
+        self.unreached = False
         self.told = False
         self.losses_seen = 0
         self._patience_s = self.reply_timeout_s
@@ -65,7 +68,13 @@ class Link:
     async def read(self, request: Request) -> Reply:
         """Return `request.count` registers or bits, or the device's refusal."""
         function = FUNCTIONS[request.table]
-        return await self.ask(Query(self._unit, function, request.start, request.count))
+        reply = await self.ask(Query(self._unit, function, request.start, request.count))
+        if unreached(reply):
+            raise self.unavailable(
+                f"is not reached by its gateway: no answer of unit {self._unit}; check the unit "
+                "number, its wiring and power, and the gateway's serial settings"
+            )
+        return reply
 
     async def ask(self, query: Query) -> Reply:
         """Return what a query gives, or the device's refusal. Raises SourceUnavailable."""
@@ -142,13 +151,21 @@ class Link:
                 self._owed.add(query.shape)
         reply_s = monotonic_s() - asked_at_s
         self.traffic.answered(reply_s)
-        line.answered(self, reply_s)
+        if unreached(reply):
+            line.unreached(self, reply_s)
+        else:
+            line.answered(self, reply_s)
         return reply
 
     def _transmission_s(self, frame: bytes, query: Query) -> float:
         """How long question and answer are on a serial line; 0 elsewhere."""
         characters = 2 * len(frame) + _ASCII_CHARACTERS * query.data_bytes
         return characters * self._line.settings.character_s
+
+
+def unreached(reply: Reply) -> bool:
+    """Tell whether a gateway answered in the place of a unit that it does not reach."""
+    return isinstance(reply, Refused) and reply.code in _UNREACHED
 
 
 def fence(query: Query, owed: set[tuple[int, int]]) -> Query:

@@ -169,6 +169,13 @@ async def tcp_peer(behave: Behaviour, framing: str = "mbap", port: int = 0) -> A
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             writer.transport.abort()
 
+        async def answer() -> None:
+            with suppress(ConnectionError):
+                while True:
+                    await peer.answer(await requests.get())
+
+        requests: asyncio.Queue[Asked] = asyncio.Queue()
+        answering = asyncio.create_task(answer())
         try:
             with suppress(ConnectionError, asyncio.CancelledError):
                 while data := await reader.read(4096):
@@ -176,10 +183,12 @@ async def tcp_peer(behave: Behaviour, framing: str = "mbap", port: int = 0) -> A
                     for asked in peer.cut(heard, framing):
                         asked.send, asked.close = writer.write, reset
                         asked.over = writer.transport.is_closing
-                        await peer.answer(asked)
+                        requests.put_nowait(asked)
         finally:
             peer.open_connections -= 1
             handling.discard(task)
+            answering.cancel()
+            await asyncio.gather(answering, return_exceptions=True)
             writer.transport.abort()
 
     server = await asyncio.start_server(handle, "127.0.0.1", port)

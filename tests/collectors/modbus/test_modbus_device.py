@@ -354,8 +354,6 @@ async def test_one_tag_that_stays_refused_after_the_start_does_not_hide_the_othe
         ("03", Quality.BAD_OUT_OF_RANGE),
         ("04", Quality.BAD_DEVICE_FAILURE),
         ("06", Quality.BAD_DEVICE_FAILURE),
-        ("0a", Quality.BAD_NO_COMMUNICATION),
-        ("0b", Quality.BAD_NO_COMMUNICATION),
         ("63", Quality.BAD_DEVICE_FAILURE),
     ],
 )
@@ -367,6 +365,14 @@ async def test_a_refusal_is_a_quality_and_not_a_lost_connection(
 
     assert [scan.qualities for scan in scans] == [[quality]] * 3
     assert [scan.values for scan in scans] == [[None]] * 3
+
+
+@pytest.mark.parametrize("code", ["0a", "0b"])
+async def test_a_unit_that_its_gateway_does_not_reach_is_away(tmp_path: Path, code: str) -> None:
+    async with raw_server(lambda request: reply(request, f"83{code}")) as port:
+        text = await refusal(collector_of(tmp_path, port, ["holding:0:INT16"], "unit = 7"))
+
+    assert "is not reached by its gateway: no answer of unit 7; check the unit number" in text
 
 
 @pytest.mark.parametrize(
