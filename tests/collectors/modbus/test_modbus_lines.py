@@ -427,6 +427,36 @@ async def test_an_unplugged_serial_line_is_one_outage_and_read_again_when_back(
         assert plant.values(f"u{unit}") == {(1000 * unit + unit,)}
 
 
+@pytest.mark.parametrize("framing", ["rtu", "ascii"])
+async def test_a_disturbed_frame_on_a_serial_line_is_asked_for_once_more(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, framing: str
+) -> None:
+    """Every fifth reply has one bit turned over.
+
+    Seen to bite: without the second request the device is away at the first one.
+    """
+    caplog.set_level(logging.INFO)
+
+    async def disturbed(asked: Asked) -> None:
+        frame = bytearray(asked.framed(asked.truth()))
+        if len(peer.asked) % 5 == 0:
+            frame[-3] ^= 1
+        asked.send(bytes(frame))
+
+    async with serial_peer(disturbed, tmp_path, framing) as (peer, _):
+        built = collectors_of(
+            tmp_path,
+            *(device_text(f"u{u}", on_port(peer.path, u, framing), (u, 500)) for u in (1, 2)),
+        )
+        async with reading(built) as plant:
+            for unit in (1, 2):
+                await plant.for_scans(f"u{unit}", 20)
+
+    assert edges(caplog) == {}
+    for unit in (1, 2):
+        assert plant.values(f"u{unit}") == {(1000 * unit + unit, 1000 * unit + 500)}
+
+
 async def test_a_serial_port_that_another_program_has_open_is_away_with_the_reason(
     tmp_path: Path,
 ) -> None:
