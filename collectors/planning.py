@@ -5,7 +5,6 @@ small ones. A unit is whatever the protocol counts in: registers, bits or bytes.
 """
 
 from bisect import bisect_left
-from collections import deque
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -147,23 +146,20 @@ def _clusters(members: list[Field], reach: _Reach, gap_max: int, *, merge: bool)
 def _runs(ordered: list[_Cluster], reach: _Reach, gap_max: int) -> Iterable[list[_Cluster]]:
     """Cut clusters, ordered by start, into runs of one read each.
 
-    Taking all that fit is optimal: the read of the first cluster cannot start after it, so no
-    other choice reaches further; and what does not fit ends after all that do, so that it bridges
-    every gap that they would have bridged.
+    Taking as many as fit is optimal: the read of the first cluster cannot start after it, so no
+    other choice reaches further, and whatever fits into a read fits into one that starts later.
     """
-    waiting = deque(ordered)
-    while waiting:
-        first = waiting.popleft()
-        run, end, end_max = [first], first.end, reach.end_from(first.start)
-        passed: list[_Cluster] = []
-        while waiting and waiting[0].start < end_max and waiting[0].start - end <= gap_max:
-            cluster = waiting.popleft()
-            if cluster.end > end_max:
-                passed.append(cluster)
-            else:
-                run.append(cluster)
-                end = max(end, cluster.end)
-        waiting.extendleft(reversed(passed))
+    run: list[_Cluster] = []
+    end = end_max = 0
+    for cluster in ordered:
+        if run and (cluster.end > end_max or cluster.start - end > gap_max):
+            yield run
+            run = []
+        if not run:
+            end, end_max = cluster.end, reach.end_from(cluster.start)
+        end = max(end, cluster.end)
+        run.append(cluster)
+    if run:
         yield run
 
 

@@ -8,6 +8,7 @@ from collectors.compiling import CompiledGroup
 from collectors.modbus.address import Address
 from collectors.modbus.decode import Item, Limits, Request, fields_of
 from collectors.planning import Read
+from collectors.probing import Probes
 from collectors.splitting import Answer, Survey
 from common.clock import monotonic_ns, now_ns
 from common.records import Plan, Quality, Scalar, Scan
@@ -28,6 +29,9 @@ _ANSWERS = {
 }
 _BUSY = (5, 6)
 """Acknowledged, but it takes time; busy. The specification asks to send it again later."""
+
+_UNREACHABLE = (10, 11)
+"""A gateway says it, after a timeout of its own during which nobody else is served."""
 
 BUSY_PAUSE_S = 0.1
 """Before a busy device is asked a second time, once in a scan; a period at most."""
@@ -75,40 +79,71 @@ class _Columns:
 class GroupReader:
     """One group on one connection."""
 
-    def __init__(self, group: CompiledGroup[Address], limits: Limits, ask: Ask) -> None:
+    def __init__(
+        self,
+        group: CompiledGroup[Address],
+        limits: Limits,
+        ask: Ask,
+        new_probes: Callable[[], Probes] = Probes,
+    ) -> None:
         self._plan = group.plan
         self._addresses = dict(enumerate(group.addresses))
         self._ask = ask
-        self._survey = Survey(fields_of(map(Item._make, self._addresses.items())), limits.plan)
+        fields = fields_of(map(Item._make, self._addresses.items()))
+        self._survey = Survey(fields, limits.plan, new_probes)
         self._requests: dict[Read, Request] = {}
         """Compiled, of all reads of the scan before."""
         self._qualities = [Quality.BAD_WAITING_FOR_INITIAL_DATA] * len(group.addresses)
         self._busy_pause_s = min(BUSY_PAUSE_S, group.plan.period_ms / 1000)
+        self._patient = True
+        """In this scan a busy device may be waited for."""
+        self._unreachable: Refused | None = None
+        """What a gateway answered for its device."""
+        self._knocks = new_probes()
 
     async def scan(self) -> Scan:
         """Return one scan of every tag; those that the device refuses are Bad.
 
+        A device that its gateway cannot reach is asked for one read only, ever more rarely.
         Raises SourceUnavailable.
         """
         columns = _Columns(self._plan)
+        if self._unreachable and not self._knocks.due():
+            columns.qualities = [self._unreachable.quality] * len(columns.qualities)
+            return self._scan_of(columns)
+        unreachable: Refused | None = None
+        self._patient = True
         reads = self._survey.begin()
         for column in self._survey.left_out:
             columns.qualities[column] = self._qualities[column]
         compiled, self._requests = self._requests, {}
-        patient = True
         while reads:
             answers = []
             for read in reads:
                 request = compiled.get(read) or Request(read, self._addresses)
                 self._requests[read] = request
-                reply = await self._ask(request)
-                if patient and isinstance(reply, Refused) and reply.code in _BUSY:
-                    patient = False
-                    await asyncio.sleep(self._busy_pause_s)
-                    reply = await self._ask(request)
+                reply = unreachable or await self._patiently(request)
+                if isinstance(reply, Refused) and reply.code in _UNREACHABLE:
+                    unreachable = reply
                 answers.append((read, columns.take(request, reply)))
             reads = self._survey.heard(answers)
-        self._qualities = columns.qualities
+        self._qualities, self._unreachable = columns.qualities, unreachable
+        if unreachable:
+            self._knocks.start()
+        else:
+            self._knocks.settled()
+        return self._scan_of(columns)
+
+    async def _patiently(self, request: Request) -> Reply:
+        """Return the device's reply; of a busy one the second, once in a scan."""
+        reply = await self._ask(request)
+        if self._patient and isinstance(reply, Refused) and reply.code in _BUSY:
+            self._patient = False
+            await asyncio.sleep(self._busy_pause_s)
+            reply = await self._ask(request)
+        return reply
+
+    def _scan_of(self, columns: _Columns) -> Scan:
         return Scan(
             plan=self._plan.fingerprint,
             read_at_ns=now_ns(),

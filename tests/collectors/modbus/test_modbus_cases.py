@@ -7,7 +7,7 @@ says and nothing else:
     0 = "4148 0000"      registers from number 0 on, as the wire has them; of bits "0110"
 
 requests.txt, where there is one, has the requests of the first scan, calculated by hand.
-Seen to bite: words in the wrong order, a digit above 9 let through, an array torn.
+Seen to bite: words in the wrong order, a digit above 9 let through, an array torn, texts as UTF-8.
 """
 
 import json

@@ -18,6 +18,7 @@ from collectors.modbus.reading import GroupReader, Refused, Reply
 from collectors.modbus.types import ORDERS, TYPES
 from common.records import Column, Plan, Quality
 from tests.unit.collectors.naive_modbus import naive_value, same
+from tests.unit.collectors.probes_at_will import ManyAtWill
 
 Judge = Callable[[Request], int]
 """The exception code for a request, 0 for a good reply."""
@@ -40,7 +41,8 @@ class Device:
         self.judge = judge
         self.asked: list[tuple[int, int]] = []
         self.requests: list[Request] = []
-        self.reader = GroupReader(self.group, limits or Limits(), self._answer)
+        self.probes = ManyAtWill()
+        self.reader = GroupReader(self.group, limits or Limits(), self._answer, self.probes)
 
     async def _answer(self, request: Request) -> Reply:
         self.asked.append((request.start, request.count))
@@ -48,7 +50,8 @@ class Device:
         code = self.judge(request)
         return Refused(code) if code else range(request.start, request.start + request.count)
 
-    async def scan(self) -> tuple[list[Any], list[int]]:
+    async def scan(self, *, probing: bool = False) -> tuple[list[Any], list[int]]:
+        self.probes.due(now=probing)
         self.asked.clear()
         self.requests.clear()
         scan = await self.reader.scan()
@@ -114,24 +117,37 @@ async def test_a_refused_tag_keeps_its_quality_while_it_is_left_out(code: int) -
     assert qualities == [0, 0, 0, 0, 0, bad, 0, 0]
 
 
+async def test_a_refused_probe_says_nothing_against_what_the_scan_has_read() -> None:
+    """Register 5 is missing and no tag needs it. Seen to bite: the last answer counts."""
+    device = Device(["holding:0:UINT32", "holding:8:UINT16"], touching([5]))
+    await device.scan()
+
+    values, qualities = await device.scan(probing=True)
+
+    assert device.asked == [(0, 2), (8, 1), (0, 9)], "the merged read is probed"
+    assert (values, qualities) == ([1, 8], [Quality.GOOD] * 2)
+
+
 @pytest.mark.parametrize("code", [5, 6])
 async def test_a_busy_device_is_asked_once_more_and_never_in_halves(code: int) -> None:
-    """Seen to bite: 6 among the codes that are split."""
+    """Seen to bite: 6 among the codes that are split; every read of a scan asked twice."""
     turn = count()
-    device = Device(WORDS, lambda _: code if next(turn) == 0 else 0)
+    far = "holding:99:UINT16"
+    device = Device([*WORDS, far], lambda _: code if next(turn) == 0 else 0)
 
     values, _ = await device.scan()
-    assert device.asked == [(0, 8), (0, 8)]
-    assert values == list(range(8))
+    assert device.asked == [(0, 8), (0, 8), (99, 1)]
+    assert values == [*range(8), 99]
 
     device.judge = lambda _: code
     values, qualities = await device.scan()
-    assert device.asked == [(0, 8), (0, 8)], "once in a scan; the next period is soon enough"
-    assert qualities == [Quality.BAD_DEVICE_FAILURE] * 8
+    assert device.asked == [(0, 8), (0, 8), (99, 1)], "once in a scan; soon comes the next"
+    assert qualities == [Quality.BAD_DEVICE_FAILURE] * 9
 
     device.judge = lambda _: 0
     values, _ = await device.scan()
-    assert values == list(range(8))
+    assert device.asked == [(0, 8), (99, 1)]
+    assert values == [*range(8), 99]
 
 
 async def test_a_table_that_the_device_does_not_know_is_left_out() -> None:
@@ -145,6 +161,35 @@ async def test_a_table_that_the_device_does_not_know_is_left_out() -> None:
 
     assert device.asked == [(0, 8)]
     assert qualities[8:] == [Quality.BAD_CONFIGURATION_ERROR] * 2
+
+
+@pytest.mark.parametrize("code", [10, 11])
+async def test_a_device_that_its_gateway_cannot_reach_is_asked_once_and_ever_more_rarely(
+    code: int,
+) -> None:
+    """A gateway serves nobody while it waits for a dead unit: each request costs all the others.
+
+    Seen to bite: the rest of the scan is asked all the same; the next scan asks again.
+    """
+    device = Device(["holding:0:UINT16", "holding:200:UINT16", "coil:0"], lambda _: code)
+
+    values, qualities = await device.scan()
+    assert device.asked == [(0, 1)]
+    assert (values, qualities) == ([None] * 3, [Quality.BAD_NO_COMMUNICATION] * 3)
+
+    values, qualities = await device.scan()
+    assert device.asked == [], "not before it is time"
+    assert (values, qualities) == ([None] * 3, [Quality.BAD_NO_COMMUNICATION] * 3)
+
+    await device.scan(probing=True)
+    assert device.asked == [(0, 1)]
+
+    device.judge = lambda _: 0
+    values, qualities = await device.scan(probing=True)
+    assert device.asked == [(0, 1), (200, 1), (0, 1)], "one answer, and all of it is read"
+    assert qualities == [Quality.GOOD] * 3
+    await device.scan()
+    assert len(device.asked) == 3
 
 
 async def test_requests_are_compiled_once() -> None:

@@ -66,7 +66,7 @@ HOLES = st.lists(st.tuples(st.integers(0, 26), st.integers(1, 3)), max_size=3).m
 def test_no_other_plan_needs_fewer_reads(
     units_max: int, gap_max: int, all_fields: list[Field], holes: list[Hole]
 ) -> None:
-    """Seen to bite: a planner that cuts at the first field that does not fit, holes beside it."""
+    """Seen to bite: a planner that overlooks the holes."""
     good = [each for each in all_fields if not spoilt(each.start, each.end, holes)]
 
     reads = plan_reads(good, units_max=units_max, gap_max=gap_max, holes=holes)
