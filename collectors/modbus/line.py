@@ -128,16 +128,20 @@ class Line:
         # for the others' share to be told that it is away.
         probing = link.told and not self._bearable(link)
         async with self._probing if probing else nullcontext():
-            if probing:
-                await asyncio.sleep(max(0.0, self._next_probe_at_s - monotonic_s()))
-            async with self._turn:
-                if link.losses_seen != self._losses:
-                    raise link.unavailable(self._reason)
-                try:
-                    yield await self._opened(link)
-                except LineLost as lost:
-                    self.lose(str(lost))
-                    raise link.unavailable(str(lost)) from lost
+            while True:
+                if probing:
+                    await asyncio.sleep(max(0.0, self._next_probe_at_s - monotonic_s()))
+                async with self._turn:
+                    if probing and self._next_probe_at_s > monotonic_s():
+                        continue  # The last probe turned out to have cost more, while we waited.
+                    if link.losses_seen != self._losses:
+                        raise link.unavailable(self._reason)
+                    try:
+                        yield await self._opened(link)
+                    except LineLost as lost:
+                        self.lose(str(lost))
+                        raise link.unavailable(str(lost)) from lost
+                return
 
     def timeout_s(self, link: Neighbour) -> float:
         """Return how long a reply of the link may take: less for one that has not been answering.
@@ -173,6 +177,10 @@ class Line:
         self._replies.answered(reply_s)
         self._silent_in_a_row = 0
         self._delays_s = None
+        if self._grace_until_s:
+            # The first reply after a probe in vain: what it took, the probe has cost as well.
+            self._next_probe_at_s += reply_s / PROBE_SHARE
+            self._grace_until_s = 0.0
         link.answering, link.unanswered, link.told = True, 0, False
         link.unreached = False
 

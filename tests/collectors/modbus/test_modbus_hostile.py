@@ -36,9 +36,9 @@ from tests.collectors.modbus.modbus_peers import (
 )
 from tests.collectors.modbus.test_modbus_lines import edges, on, on_port
 
-PERIOD_MS = 50
-REPLY_TIMEOUT_MS = 400
-LATE_S = 0.5
+PERIOD_MS = 100
+REPLY_TIMEOUT_MS = 800
+LATE_S = 1.0
 METER = Path(__file__).with_name("meter_process.py")
 
 
@@ -180,13 +180,17 @@ async def test_hostile_peers_give_no_wrong_value_delay_no_neighbour_and_come_bac
             name: await stack.enter_async_context(tcp_peer(behave, framing))
             for name, behave in ({"neighbour": honest} | away | good).items()
         }
-        keys = f"reply_timeout_ms = {REPLY_TIMEOUT_MS}"
         built = collectors_of(
             tmp_path,
             *(
                 device_text(
                     name,
-                    on(peer.port, 5, transport).replace("reply_timeout_ms = 500", keys),
+                    on(
+                        peer.port,
+                        5,
+                        transport,
+                        timeout_ms=REPLY_TIMEOUT_MS if name in away else 2_000,
+                    ),
                     (1, 2, 500, 501),
                     PERIOD_MS,
                 )
@@ -261,7 +265,7 @@ async def test_a_late_reply_is_never_taken_for_that_of_the_next_request(
             *(
                 device_text(
                     f"u{u}",
-                    keys[u].replace("reply_timeout_ms = 500", "reply_timeout_ms = 50"),
+                    keys[u].replace("reply_timeout_ms = 2000", "reply_timeout_ms = 50"),
                     (1, 500),
                     20,
                 )
@@ -321,7 +325,7 @@ async def test_a_server_that_is_stopped_and_continued_is_one_outage_and_gives_no
             *(
                 device_text(
                     f"u{u}",
-                    text.replace("timeout_ms = 500", f"timeout_ms = {REPLY_TIMEOUT_MS}"),
+                    text.replace("timeout_ms = 2000", f"timeout_ms = {REPLY_TIMEOUT_MS}"),
                     (1, 500),
                     20,
                 )

@@ -7,6 +7,7 @@ do what the test says; register n of unit u holds 1000 * u + n.
 import asyncio
 import logging
 from collections import Counter
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from collectors.modbus import line as line_module
 from common.clock import monotonic_s
 from tests.collectors.modbus.modbus_peers import (
     Asked,
+    Peer,
     collectors_of,
     device_text,
     honest,
@@ -44,10 +46,12 @@ def edges(caplog: pytest.LogCaptureFixture) -> Counter[tuple[str, str]]:
     )
 
 
-def on(port: int, unit: int, transport: str = "tcp", keys: str = "") -> str:
+def on(
+    port: int, unit: int, transport: str = "tcp", keys: str = "", timeout_ms: int = 2_000
+) -> str:
     return (
         f'transport = "{transport}"\nhost = "127.0.0.1"\nport = {port}\nunit = {unit}\n'
-        f"reply_timeout_ms = 500\n{keys}"
+        f"reply_timeout_ms = {timeout_ms}\n{keys}"
     )
 
 
@@ -133,8 +137,9 @@ async def test_a_dead_unit_does_not_delay_the_others_and_is_back_when_it_answers
 ) -> None:
     """Unit 9 never answers at first; units 1 to 3 have a period of 100 ms, a reply takes 2 ms.
 
-    Seen to bite: with the whole reply timeout for every probe and no share, the mean period of the
-    others was 187 ms.
+    Beside them is a line of the same kind without unit 9: what it loses, the machine takes.
+
+    Seen to bite: with the whole reply timeout for every probe and no share, 42 scans in 9.8 s.
     """
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(runner, "MOST_DELAY_S", 0.05)  # it is tried as often as it can be
@@ -145,40 +150,52 @@ async def test_a_dead_unit_does_not_delay_the_others_and_is_back_when_it_answers
         if asked.unit not in dead:
             asked.answer()
 
-    async def story(keys: dict[int, str]) -> None:
+    async with AsyncExitStack() as stack:
+
+        async def line_of(units: tuple[int, ...], folder: str) -> tuple[Peer, dict[int, str]]:
+            timeouts = {unit: 500 if unit == 9 else 2_000 for unit in units}
+            if transport == "rtu":
+                (tmp_path / folder).mkdir()
+                serving = serial_peer(gateway, tmp_path / folder)
+                peer, _ = await stack.enter_async_context(serving)
+                return peer, {u: on_port(peer.path, u, timeout_ms=timeouts[u]) for u in units}
+            framing = "rtu" if "rtu" in transport else "mbap"
+            peer = await stack.enter_async_context(tcp_peer(gateway, framing))
+            return peer, {u: on(peer.port, u, transport, timeout_ms=timeouts[u]) for u in units}
+
+        peer, keys = await line_of((1, 2, 3, 9), "one")
+        _, undisturbed = await line_of((1, 2, 3), "other")
         built = collectors_of(
-            tmp_path, *(device_text(f"u{u}", keys[u], (u,), 100) for u in (1, 2, 3, 9))
+            tmp_path,
+            *(device_text(f"u{u}", text, (u,), 100) for u, text in keys.items()),
+            *(device_text(f"r{u}", text, (u,), 100) for u, text in undisturbed.items()),
         )
-        async with reading(built) as plant:
-            await plant.until(lambda: plant.state("u9") == "away")
-            await plant.for_scans("u3", 3)
-            counted = {u: plant.good(f"u{u}") for u in (1, 2, 3)}
-            began_s = monotonic_s()
-            await plant.for_scans("u2", 40)
-            window_s = monotonic_s() - began_s
-            for unit in (1, 2, 3):
-                scans = plant.good(f"u{unit}") - counted[unit]
-                assert scans >= 0.9 * window_s / 0.1 - 1, f"u{unit}: {scans} in {window_s:.2f} s"
-            assert plant.state("u9") == "away"
-            dead.clear()
-            await plant.for_scans("u9", 5)
-        assert edges(caplog) == {("u9", "away"): 1, ("u9", "back"): 1}, "the others never noticed"
-        assert plant.values("u9") == {(9009,)}
+        plant = await stack.enter_async_context(reading(built))
+        names = [f"{line}{unit}" for line in "ur" for unit in (1, 2, 3)]
+        await plant.until(lambda: plant.state("u9") == "away")
+        for name in names:
+            await plant.for_scans(name, 2)
+        before = {name: plant.good(name) for name in names}
+        await plant.for_scans("r2", 60)
+        scans = {name: plant.good(name) - before[name] for name in names}
+        for unit in (1, 2, 3):
+            assert scans[f"u{unit}"] >= 0.9 * scans[f"r{unit}"] - 1, scans
+        assert plant.state("u9") == "away"
+        dead.clear()
+        await plant.for_scans("u9", 5)
+        assert peer.connections <= 2, "a unit that does not answer closes nobody's connection"
 
-    if transport == "rtu":
-        async with serial_peer(gateway, tmp_path) as (peer, _):
-            await story({u: on_port(peer.path, u) for u in (1, 2, 3, 9)})
-    else:
-        async with tcp_peer(gateway, "rtu" if "rtu" in transport else "mbap") as peer:
-            await story({u: on(peer.port, u, transport) for u in (1, 2, 3, 9)})
-            assert peer.connections <= 2, "a unit that does not answer closes nobody's connection"
+    assert edges(caplog) == {("u9", "away"): 1, ("u9", "back"): 1}, "the others never noticed"
+    assert plant.values("u9") == {(9009,)}
 
 
-def on_port(path: str, unit: int, transport: str = "rtu", baudrate: int = 115_200) -> str:
+def on_port(
+    path: str, unit: int, transport: str = "rtu", baudrate: int = 115_200, timeout_ms: int = 2_000
+) -> str:
     return (
         f'transport = "{transport}"\nserial = "{path}"\nunit = {unit}\nparity = "N"\n'
         # A pty refuses seven bits, as it refuses parity.
-        f"bytesize = 8\nbaudrate = {baudrate}\nreply_timeout_ms = 500"
+        f"bytesize = 8\nbaudrate = {baudrate}\nreply_timeout_ms = {timeout_ms}"
     )
 
 
@@ -189,35 +206,45 @@ async def test_a_gateway_that_waits_for_an_absent_unit_is_rarely_made_to(
     monkeypatch: pytest.MonkeyPatch,
     answers: bool,  # noqa: FBT001 - pytest's parameter
 ) -> None:
-    """It says exception 11 after 100 ms of its own, or nothing, and serves nobody meanwhile.
+    """It says exception 11 after 1.2 s of its own, or nothing, and serves nobody meanwhile.
 
-    Seen to bite: with exception 11 as a quality it is waited for in every period; without the grace
+    The share is a fifth here, so that the absent unit is asked several times in the test.
+
+    Seen to bite: with exception 11 as a quality it is waited for in every scan; without the grace
     the others are away when it says nothing.
     """
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(runner, "MOST_DELAY_S", 0.05)
+    monkeypatch.setattr(line_module, "PROBE_SHARE", 0.2)
     dead = {9}
 
     async def gateway(asked: Asked) -> None:
         if asked.unit not in dead:
             asked.answer()
             return
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(1.2)
         if answers:
             asked.refuse(11)
 
-    async with tcp_peer(gateway) as peer:
-        keys = {u: on(peer.port, u).replace("500", "110") for u in (1, 2, 9)}
+    async with tcp_peer(gateway) as peer, tcp_peer(honest) as undisturbed:
+        timeouts = {1: 1_000, 2: 1_000, 9: 1_500}
         built = collectors_of(
-            tmp_path, *(device_text(f"u{u}", text, (u,), 50) for u, text in keys.items())
+            tmp_path,
+            *(
+                device_text(f"u{u}", on(peer.port, u, timeout_ms=timeouts[u]), (u,))
+                for u in timeouts
+            ),
+            device_text("r", on(undisturbed.port, 1)),
         )
         async with reading(built) as plant:
             await plant.until(lambda: plant.state("u9") == "away")
             await plant.for_scans("u1", 3)
-            before, began_s = plant.good("u2"), monotonic_s()
-            await plant.for_scans("u1", 60)
-            expected = (monotonic_s() - began_s) / 0.05
-            assert plant.good("u2") - before >= 0.9 * expected - 2
+            asked = sum(each.unit == 9 for each in peer.asked)
+            before = {name: plant.good(name) for name in ("u2", "r")}
+            await plant.until(lambda: sum(each.unit == 9 for each in peer.asked) >= asked + 2)
+            await plant.for_scans("u1", 20)
+            scans = {name: plant.good(name) - count for name, count in before.items()}
+            assert scans["u2"] >= 0.6 * scans["r"], scans
             dead.clear()
             await plant.for_scans("u9", 3)
 
@@ -244,7 +271,7 @@ async def test_all_probes_together_get_a_bounded_share_of_the_line(tmp_path: Pat
         built = collectors_of(
             tmp_path,
             device_text("good", on(peer.port, 1), period_ms=20),
-            *(device_text(f"dead{u}", on(peer.port, u)) for u in range(2, 12)),
+            *(device_text(f"dead{u}", on(peer.port, u, timeout_ms=300)) for u in range(2, 12)),
         )
         async with reading(built) as plant:
             await plant.until(lambda: all(plant.state(f"dead{u}") == "away" for u in range(2, 12)))
@@ -278,7 +305,8 @@ async def test_a_unit_that_was_slow_to_begin_with_is_found_by_longer_probes(
 
     async with tcp_peer(gateway) as peer:
         built = collectors_of(
-            tmp_path, *(device_text(f"u{u}", on(peer.port, u), (u,)) for u in (1, 2))
+            tmp_path,
+            *(device_text(f"u{u}", on(peer.port, u, timeout_ms=500), (u,)) for u in (1, 2)),
         )
         async with reading(built) as plant:
             await plant.for_scans("u2", 5)
@@ -301,7 +329,11 @@ async def test_a_whole_line_that_dies_is_one_outage_for_each_device_and_all_are_
     async with tcp_peer(honest, framing) as peer:
         port = peer.port
         built = collectors_of(
-            tmp_path, *(device_text(f"u{u}", on(port, u, transport), (u,)) for u in range(1, 6))
+            tmp_path,
+            *(
+                device_text(f"u{u}", on(port, u, transport, timeout_ms=1_000), (u,))
+                for u in range(1, 6)
+            ),
         )
         context = reading(built)
         plant = await context.__aenter__()
@@ -335,7 +367,8 @@ async def test_units_that_fall_silent_one_after_the_other_are_a_line_that_is_los
     caplog.set_level(logging.INFO)
     async with tcp_peer(honest) as peer:
         built = collectors_of(
-            tmp_path, *(device_text(f"u{u}", on(peer.port, u), (u,)) for u in range(1, 9))
+            tmp_path,
+            *(device_text(f"u{u}", on(peer.port, u, timeout_ms=1_000), (u,)) for u in range(1, 9)),
         )
         async with reading(built) as plant:
             for unit in range(1, 9):
@@ -491,4 +524,4 @@ async def test_what_a_device_is_asked_is_counted_to_the_byte(tmp_path: Path) -> 
             assert detail["bytes_sent"] == asked * sent
             # The last request may have been cancelled by the end of the test.
             assert (asked - 1) * received <= detail["bytes_received"] <= asked * received
-            assert 0 < detail["reply_p50_s"] <= detail["reply_p95_s"] < 0.5
+            assert 0 < detail["reply_p50_s"] <= detail["reply_p95_s"] < 2
