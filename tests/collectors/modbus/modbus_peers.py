@@ -22,7 +22,7 @@ from collectors.contract import Collector
 from collectors.modbus.device import build_collector
 from collectors.modbus.framing import crc, lrc
 from collectors.registry import compiler_of
-from collectors.runner import DeviceState, keep_collecting
+from collectors.runner import DeviceState, keep_collecting, reconnect_delays_s
 from common.errors import Finding
 from common.plant import load_plant
 from common.records import Plan, Scan
@@ -355,11 +355,13 @@ class Reading:
 
 
 @asynccontextmanager
-async def reading(built: Sequence[Collector]) -> AsyncIterator[Reading]:
+async def reading(
+    built: Sequence[Collector], delays_s: Callable[[], Iterator[float]] | None = None
+) -> AsyncIterator[Reading]:
     """Read devices for the length of the block."""
     plant = Reading(built)
     tasks = [
-        asyncio.create_task(keep_collecting(device, plant.forward))
+        asyncio.create_task(keep_collecting(device, plant.forward, delays_s or reconnect_delays_s))
         for device in plant.devices.values()
     ]
     try:

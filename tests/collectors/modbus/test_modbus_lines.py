@@ -335,7 +335,8 @@ async def test_a_whole_line_that_dies_is_one_outage_for_each_device_and_all_are_
                 for u in range(1, 6)
             ),
         )
-        context = reading(built)
+        # A device whose own back-off is long waits for the line, and not for that.
+        context = reading(built, lambda: iter([0.05, 0.05, *[3_600.0] * 9]))
         plant = await context.__aenter__()
         for name in names:
             await plant.for_scans(name, 2)
