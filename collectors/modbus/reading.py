@@ -30,9 +30,6 @@ _ANSWERS = {
 _BUSY = (5, 6)
 """Acknowledged, but it takes time; busy. The specification asks to send it again later."""
 
-_UNREACHABLE = (10, 11)
-"""A gateway says it, after a timeout of its own during which nobody else is served."""
-
 BUSY_PAUSE_S = 0.1
 """Before a busy device is asked a second time, once in a scan; a period at most."""
 
@@ -97,21 +94,13 @@ class GroupReader:
         self._busy_pause_s = min(BUSY_PAUSE_S, group.plan.period_ms / 1000)
         self._patient = True
         """In this scan a busy device may be waited for."""
-        self._unreachable: Refused | None = None
-        """What a gateway answered for its device."""
-        self._knocks = new_probes()
 
     async def scan(self) -> Scan:
         """Return one scan of every tag; those that the device refuses are Bad.
 
-        A device that its gateway cannot reach is asked for one read only, ever more rarely.
         Raises SourceUnavailable.
         """
         columns = _Columns(self._plan)
-        if self._unreachable and not self._knocks.due():
-            columns.qualities = [self._unreachable.quality] * len(columns.qualities)
-            return self._scan_of(columns)
-        unreachable: Refused | None = None
         self._patient = True
         reads = self._survey.begin()
         for column in self._survey.left_out:
@@ -122,17 +111,17 @@ class GroupReader:
             for read in reads:
                 request = compiled.get(read) or Request(read, self._addresses)
                 self._requests[read] = request
-                reply = unreachable or await self._patiently(request)
-                if isinstance(reply, Refused) and reply.code in _UNREACHABLE:
-                    unreachable = reply
+                reply = await self._patiently(request)
                 answers.append((read, columns.take(request, reply)))
             reads = self._survey.heard(answers)
-        self._qualities, self._unreachable = columns.qualities, unreachable
-        if unreachable:
-            self._knocks.start()
-        else:
-            self._knocks.settled()
-        return self._scan_of(columns)
+        self._qualities = columns.qualities
+        return Scan(
+            plan=self._plan.fingerprint,
+            read_at_ns=now_ns(),
+            monotonic_ns=monotonic_ns(),
+            values=columns.values,
+            qualities=columns.qualities if any(columns.qualities) else None,
+        )
 
     async def _patiently(self, request: Request) -> Reply:
         """Return the device's reply; of a busy one the second, once in a scan."""
@@ -142,12 +131,3 @@ class GroupReader:
             await asyncio.sleep(self._busy_pause_s)
             reply = await self._ask(request)
         return reply
-
-    def _scan_of(self, columns: _Columns) -> Scan:
-        return Scan(
-            plan=self._plan.fingerprint,
-            read_at_ns=now_ns(),
-            monotonic_ns=monotonic_ns(),
-            values=columns.values,
-            qualities=columns.qualities if any(columns.qualities) else None,
-        )

@@ -163,35 +163,6 @@ async def test_a_table_that_the_device_does_not_know_is_left_out() -> None:
     assert qualities[8:] == [Quality.BAD_CONFIGURATION_ERROR] * 2
 
 
-@pytest.mark.parametrize("code", [10, 11])
-async def test_a_device_that_its_gateway_cannot_reach_is_asked_once_and_ever_more_rarely(
-    code: int,
-) -> None:
-    """A gateway serves nobody while it waits for a dead unit: each request costs all the others.
-
-    Seen to bite: the rest of the scan is asked all the same; the next scan asks again.
-    """
-    device = Device(["holding:0:UINT16", "holding:200:UINT16", "coil:0"], lambda _: code)
-
-    values, qualities = await device.scan()
-    assert device.asked == [(0, 1)]
-    assert (values, qualities) == ([None] * 3, [Quality.BAD_NO_COMMUNICATION] * 3)
-
-    values, qualities = await device.scan()
-    assert device.asked == [], "not before it is time"
-    assert (values, qualities) == ([None] * 3, [Quality.BAD_NO_COMMUNICATION] * 3)
-
-    await device.scan(probing=True)
-    assert device.asked == [(0, 1)]
-
-    device.judge = lambda _: 0
-    values, qualities = await device.scan(probing=True)
-    assert device.asked == [(0, 1), (200, 1), (0, 1)], "one answer, and all of it is read"
-    assert qualities == [Quality.GOOD] * 3
-    await device.scan()
-    assert len(device.asked) == 3
-
-
 async def test_requests_are_compiled_once() -> None:
     device = Device(WORDS, touching([5]))
     for _ in range(3):
