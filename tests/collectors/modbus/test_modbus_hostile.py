@@ -246,7 +246,7 @@ async def test_a_late_reply_is_never_taken_for_that_of_the_next_request(
 ) -> None:
     """Two reads of one register each; some replies of unit 5 come one, two or five timeouts late.
 
-    Seen to bite: without the fence, (5500, 5001) among the values of every medium.
+    Seen to bite: without the fence, (5500, 5001) among the values.
     """
     chance = random.Random(4)
     delayed = 0
@@ -306,10 +306,7 @@ async def meter(transport: str, path: str = "") -> AsyncIterator[tuple[subproces
 async def test_a_server_that_is_stopped_and_continued_is_one_outage_and_gives_no_wrong_value(
     tmp_path: Path, transport: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """On RTU a continued process answers everything that it was asked meanwhile, at once.
-
-    Seen to bite: without the fence, on rtu.
-    """
+    """On RTU a continued process answers everything that it was asked meanwhile, at once."""
     caplog.set_level(logging.INFO)
     async with AsyncExitStack() as stack:
         neighbour = await stack.enter_async_context(tcp_peer(honest))

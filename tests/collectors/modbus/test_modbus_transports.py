@@ -147,7 +147,7 @@ async def why_away(tmp_path: Path, keys: str) -> str:
 
 
 async def test_a_device_that_tls_cannot_name_is_away_and_is_asked_nothing(tmp_path: Path) -> None:
-    """Seen to bite: with check_hostname off the first, with verify_mode none every one."""
+    """Seen to bite: with check_hostname off, and with verify_mode none, the first is read."""
     pki = make_pki(tmp_path)
     foreign = Authority("Somebody else").write_ca(tmp_path / "foreign.pem")
     other = Authority("Another").server(tmp_path, "other")

@@ -174,7 +174,7 @@ def test_any_bytes_at_all_crash_nothing_and_give_no_value(exchange: Exchange, no
 def test_late_replies_of_other_units_and_owed_ones_are_dropped(
     exchange: Exchange, data: st.DataObject
 ) -> None:
-    """Seen to bite: with owed shapes not dropped, refused; with the unit not compared, taken."""
+    """Seen to bite: with owed shapes not dropped, and with the unit not compared."""
     query = exchange.awaited.query
     other = data.draw(exchanges(exchange.framing))
     own = other.awaited.query.unit == query.unit
