@@ -135,6 +135,7 @@ def test_whatever_is_wrong_is_told_with_the_next_step(
 @pytest.mark.parametrize(
     ("url", "address"),
     [
+        ("modbus://127.0.0.1:{port}/1", "holding:0:INT16"),
         ("s7://127.0.0.1:{port}", "DB1.DBW0:INT"),
         ("opc.tcp://127.0.0.1:{port}", "i=2258"),
     ],
