@@ -113,9 +113,7 @@ async def test_what_a_server_holds_comes_out_as_expected_subscribed_or_polled(
     await served(plc, case.device)
 
     for mode in ("subscribe", "poll"):
-        settings = case.settings(
-            tmp_path, "opcua", endpoint=plc.endpoint, security="none", mode=mode
-        )
+        settings = case.settings(tmp_path, "opcua", endpoint=plc.endpoint, mode=mode)
         collector = build_collector(settings)
         found: dict[str, Any] = {}
         async with (
