@@ -16,7 +16,7 @@ from collectors.registry import PROTOCOLS
 
 ROOM = Path(__file__).resolve().parents[2] / "collectors"
 SECTIONS = ("Set-up", "Addresses", "Behaviour", "Limits", "Tested peers")
-"""What the device needs; what a tag table says; what is done; what is not; with whom it was seen."""
+"""What the device needs, what a tag table says, what is done, what is not, and with whom."""
 EVERY_DEVICE = {"protocol", "asset", "period_ms", "tags"}
 """Keys of any device and group, which the architecture and the sample explain."""
 KEY = re.compile(r"^# ?([a-z][a-z0-9_]*) = |^([a-z][a-z0-9_]*) = ", re.MULTILINE)
