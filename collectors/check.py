@@ -1,24 +1,16 @@
 """The OT half of the configuration, checked with the knowledge of every protocol."""
 
-from dataclasses import dataclass
+import re
+from dataclasses import replace
 from pathlib import Path
 
 from collectors.registry import PROTOCOLS, caution_of, compiler_of
 from common.config import PLANT_FILE, Document, suggestion
-from common.errors import Finding
+from common.errors import Caution, Finding
 from common.plant import Plant, read_plant
 
-
-@dataclass(frozen=True, slots=True)
-class Caution(Finding):
-    """What a person should know, and need not change. Stops nothing."""
-
-    severity: str = "warning"
-    """For `tailrace check`, which reads the findings as JSON."""
-
-    def __str__(self) -> str:
-        """One line, as any finding, that says that it is only a warning."""
-        return f"warning: {Finding.__str__(self)}"
+NAMES_SHOWN_MAX = 5
+_DEVICE_OF_A_TAG = re.compile(r"devices\.([^.]+)(?=\.groups\.\S+ tag )")
 
 
 def check_plant(config_dir: Path) -> list[Finding]:
@@ -33,7 +25,31 @@ def check_plant(config_dir: Path) -> list[Finding]:
         for protocol in PROTOCOLS:
             compile_devices(plant, protocol, findings)
             findings += _cautions(plant, protocol)
-    return findings
+    return folded(findings)
+
+
+def folded(findings: list[Finding]) -> list[Finding]:
+    """Return the findings, those of a template's row once: twenty presses share its mistakes."""
+    first: dict[tuple[str, ...], Finding] = {}
+    others: dict[tuple[str, ...], list[str]] = {}
+    for finding in findings:
+        device = _DEVICE_OF_A_TAG.match(finding.where)
+        where = finding.where[device.end() :] if device else finding.where
+        key = (finding.place, where, finding.message, finding.code)
+        if first.setdefault(key, finding) is not finding and device:
+            others.setdefault(key, []).append(device[1])
+    return [
+        replace(each, message=each.message + _more(others.get(key, [])))
+        for key, each in first.items()
+    ]
+
+
+def _more(devices: list[str]) -> str:
+    if not devices:
+        return ""
+    shown = ", ".join(devices[:NAMES_SHOWN_MAX])
+    dots = ", …" if len(devices) > NAMES_SHOWN_MAX else ""
+    return f"; the same in {len(devices)} more: {shown}{dots}"
 
 
 def _cautions(plant: Plant, protocol: str) -> list[Finding]:
@@ -48,9 +64,9 @@ def _cautions(plant: Plant, protocol: str) -> list[Finding]:
 def check_protocol_names(plant: Plant, findings: list[Finding]) -> None:
     """Add a finding for each device whose protocol nobody speaks: no process would read it."""
     for device in plant.devices:
-        written = plant.document.tables["devices"][device.name].get("protocol")
-        if isinstance(written, str) and written not in PROTOCOLS:
-            text = f"unknown protocol {written!r}{suggestion(written, list(PROTOCOLS))}"
+        named = device.protocol  # Empty when it is none, which was found before.
+        if named and named not in PROTOCOLS:
+            text = f"unknown protocol {named!r}{suggestion(named, list(PROTOCOLS))}"
             findings.append(plant.document.finding(f"devices.{device.name}.protocol", text))
 
 
@@ -70,4 +86,4 @@ def with_line(finding: Finding, document: Document) -> Finding:
     """Add the line to a finding about a key: protocols are not shown the document."""
     if finding.place != PLANT_FILE:
         return finding
-    return Finding(document.place(finding.where), finding.where, finding.message)
+    return replace(finding, place=document.place(finding.where))

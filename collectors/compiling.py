@@ -102,6 +102,7 @@ def _compile_group(
         asset=device.asset,
         period_ms=group.period_ms,
         columns=tuple(columns),
+        levels=device.levels,
     )
     return CompiledGroup(plan, tuple(addresses))
 
@@ -190,4 +191,5 @@ def _column(tag: Tag, level: str, resolved: Resolved[A]) -> Column:
         clamp_low=scaling.clamp_low,
         clamp_high=scaling.clamp_high,
         transform=transform,
+        semantic_id=row.semantic_id,
     )

@@ -133,6 +133,7 @@ def _column(
         description=row.description,
         loss_class=row.loss_class,
         made=how,
+        semantic_id=row.semantic_id,
     )
 
 

@@ -41,6 +41,11 @@ class Document:
             key = key.rpartition(".")[0]
         return f"{self.name}:{self.lines[key]}" if key else self.name
 
+    def stands_at(self, where: str, other: str) -> None:
+        """Let the key `where`, which is not written itself, stand where `other` is written."""
+        if where not in self.lines and other in self.lines:
+            self.lines[where] = self.lines[other]
+
     def finding(self, where: str, message: str) -> Finding:
         """Return a finding about the key path `where`."""
         return Finding(self.place(where), where, message)
@@ -183,7 +188,7 @@ def rejected_secret(path: Path) -> str | None:
 
 
 def print_findings(findings: list[Finding], *, as_json: bool) -> None:
-    """Write one line per finding, or one JSON list of {place, where, message}, to stdout."""
+    """Write to stdout a line per finding, or JSON: [{place, where, message, code, help}, …]."""
     if as_json:
         sys.stdout.write(msgspec.json.encode(findings).decode() + "\n")
         return
