@@ -4,6 +4,9 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+from collectors.compiling import HasGroups
+from collectors.linting import lint_device, lint_plant, without_ignored
+from collectors.lints import caution
 from collectors.registry import PROTOCOLS, caution_of, compiler_of
 from common.config import PLANT_FILE, Document, suggestion
 from common.errors import Caution, Finding
@@ -22,9 +25,16 @@ def check_plant(config_dir: Path) -> list[Finding]:
     plant = read_plant(config_dir, findings)
     if plant is not None:
         check_protocol_names(plant, findings)
+        cautions = list(lint_plant(plant))
+        devices = {device.name: device for device in plant.devices}
         for protocol in PROTOCOLS:
-            compile_devices(plant, protocol, findings)
-            findings += _cautions(plant, protocol)
+            compiled = compile_devices(plant, protocol, findings)
+            cautions += _experimental(plant, protocol)
+            for settings in compiled:
+                if isinstance(settings, HasGroups) and settings.groups:
+                    device = devices[settings.groups[0].plan.device]
+                    cautions += lint_device(plant, device, settings)
+        findings += without_ignored(plant, cautions)
     return folded(findings)
 
 
@@ -52,10 +62,10 @@ def _more(devices: list[str]) -> str:
     return f"; the same in {len(devices)} more: {shown}{dots}"
 
 
-def _cautions(plant: Plant, protocol: str) -> list[Finding]:
+def _experimental(plant: Plant, protocol: str) -> list[Caution]:
     text = caution_of(protocol)
     return [
-        Caution(plant.document.place(where), where, text)
+        caution("OT-L12", plant.document.place(where), where, text)
         for device in plant.devices_of(protocol)
         if text and (where := f"devices.{device.name}.protocol")
     ]

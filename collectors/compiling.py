@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 
@@ -48,6 +48,13 @@ class CompiledGroup(Generic[A]):
 
     plan: Plan
     addresses: tuple[A, ...]
+
+
+@runtime_checkable
+class HasGroups(Protocol):
+    """What every protocol's settings hold."""
+
+    groups: tuple[CompiledGroup[object], ...]
 
 
 def compile_config(config: type[C], device: Device, findings: list[Finding]) -> C | None:

@@ -29,13 +29,19 @@ def unit_named(text: str) -> Unit | None:
     return _NAMED.get(text.strip())
 
 
+def units_known() -> list[str]:
+    """Return every code and name that is understood."""
+    return list(_NAMED)
+
+
 def unit_needed(text: str, column: str) -> Unit:
     """Return the unit that `text` means. Raises ValueError that tells what could be meant."""
     unit = unit_named(text)
     if unit is None:
         raise ValueError(
             f"{column} {text!r} is not a unit that Tailrace can convert"
-            f"{suggestion(text, list(_NAMED))}; use its UCUM code, or give scale and offset instead"
+            f"{suggestion(text, units_known())}; use its UCUM code, or give scale and offset "
+            "instead"
         )
     return unit
 
