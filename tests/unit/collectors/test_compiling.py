@@ -81,10 +81,9 @@ def test_a_plan_knows_what_the_levels_above_its_asset_are_called(tmp_path: Path)
     assert plan.columns[0].topic == "Acme/SiteA/North/Line1/Tank/Top/Level"
 
 
-def test_a_plan_of_before_levels_were_named_is_still_read(tmp_path: Path) -> None:
-    old = Plan(
-        "s7", "press", "fast", "Press", 250, (Column("T", "A/B/T", "a", "t", ValueType.BOOL),)
-    )
+def test_a_plan_of_before_levels_were_named_is_still_read() -> None:
+    column = Column("T", "Acme/Press/T", "a", "t", ValueType.BOOL)
+    old = Plan("s7", "press", "fast", "Press", 250, (column,))
     written = msgspec.msgpack.decode(old.encoded)
     written[5] = [column[:11] for column in written[5]]
 
