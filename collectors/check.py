@@ -1,18 +1,21 @@
 """The OT half of the configuration, checked with the knowledge of every protocol."""
 
 import re
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 from collectors.compiling import HasGroups
 from collectors.linting import lint_device, lint_plant, without_ignored
-from collectors.lints import caution
 from collectors.registry import PROTOCOLS, caution_of, compiler_of
+from common.codes import caution
 from common.config import PLANT_FILE, Document, suggestion
 from common.errors import Caution, Finding
 from common.plant import Plant, read_plant
 
 NAMES_SHOWN_MAX = 5
+CAUTIONS_SHOWN_MAX = 20
+"""Of one code, and the last."""
 _DEVICE_OF_A_TAG = re.compile(r"devices\.([^.]+)(?=\.groups\.\S+ tag )")
 
 
@@ -35,7 +38,7 @@ def check_plant(config_dir: Path) -> list[Finding]:
                     device = devices[settings.groups[0].plan.device]
                     cautions += lint_device(plant, device, settings)
         findings += without_ignored(plant, cautions)
-    return folded(findings)
+    return bounded(folded(findings))
 
 
 def folded(findings: list[Finding]) -> list[Finding]:
@@ -52,6 +55,26 @@ def folded(findings: list[Finding]) -> list[Finding]:
         replace(each, message=each.message + _more(others.get(key, [])))
         for key, each in first.items()
     ]
+
+
+def bounded(findings: list[Finding]) -> list[Finding]:
+    """Return the findings, of each code's warnings the first, the last and their number."""
+    kept: list[Finding] = []
+    number: Counter[str] = Counter()
+    last: dict[str, Finding] = {}
+    for finding in findings:
+        if not isinstance(finding, Caution):
+            kept.append(finding)
+            continue
+        number[finding.code] += 1
+        last[finding.code] = finding
+        if number[finding.code] <= CAUTIONS_SHOWN_MAX:
+            kept.append(finding)
+    for code, finding in last.items():
+        if number[code] > CAUTIONS_SHOWN_MAX:
+            text = f"{number[code]:,} warnings of this kind in all, of which this is the last"
+            kept.append(replace(finding, message=f"{finding.message}; {text}"))
+    return kept
 
 
 def _more(devices: list[str]) -> str:
@@ -77,7 +100,9 @@ def check_protocol_names(plant: Plant, findings: list[Finding]) -> None:
         named = device.protocol  # Empty when it is none, which was found before.
         if named and named not in PROTOCOLS:
             text = f"unknown protocol {named!r}{suggestion(named, list(PROTOCOLS))}"
-            findings.append(plant.document.finding(f"devices.{device.name}.protocol", text))
+            findings.append(
+                plant.document.finding(f"devices.{device.name}.protocol", text, "OT-0105")
+            )
 
 
 def compile_devices(plant: Plant, protocol: str, findings: list[Finding]) -> list[object]:

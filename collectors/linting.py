@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 from collectors.compiling import HasGroups
-from collectors.lints import LINTS, caution
+from common.codes import LINTS, caution
 from common.config import suggestion
 from common.errors import Caution, Finding
 from common.naming import beyond
@@ -65,7 +65,7 @@ def without_ignored(plant: Plant, cautions: Iterable[Caution]) -> list[Finding]:
     for code in ignored:
         if code not in LINTS:
             text = f"no warning has the code {code!r}{suggestion(code, list(LINTS))}"
-            left.append(plant.document.finding("gateway.ignore_warnings", text))
+            left.append(plant.document.finding("gateway.ignore_warnings", text, "OT-0115"))
     return left
 
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 
+from common.codes import Wrong
 from common.config import suggestion
 
 Parameters = Mapping[str, int | str]
@@ -30,9 +31,10 @@ def names_in(text: str) -> set[str]:
         if hole[0] in ("{{", "}}"):
             continue
         if hole[1] is None:
-            raise ValueError(
+            raise Wrong(
+                "OT-0207",
                 f"a single {hole[0]!r}: between braces stands a parameter, {{db}}; a brace of the "
-                "text itself is written twice"
+                "text itself is written twice",
             )
         found |= {part for part in _parts(hole[1]) if NAME.fullmatch(part)}
     return found
@@ -64,7 +66,7 @@ def _value(hole: re.Match[str], parameters: Parameters) -> str:
             sums.append(operand if operator == "+" else -operand)
     result = sum(sums)
     if abs(result) > _RESULT_MAX:
-        raise ValueError(f"{{{written}}} is beyond 64 bits")
+        raise Wrong("OT-0208", f"{{{written}}} is beyond 64 bits")
     return str(result)
 
 
@@ -74,12 +76,13 @@ def _operand(part: str, written: str, parameters: Parameters) -> int:
     if part not in parameters:
         known = list(parameters)
         hint = suggestion(part, known) if known else "; none is given"
-        raise ValueError(f"{{{written}}}: unknown parameter {part!r}{hint}")
+        raise Wrong("OT-0204", f"{{{written}}}: unknown parameter {part!r}{hint}")
     value = parameters[part]
     if isinstance(value, str):
-        raise ValueError(  # noqa: TRY004 - a person's mistake, told like any other of a cell
+        raise Wrong(
+            "OT-0208",
             f"{{{written}}} calculates with {part!r}, which is the text {value!r}; give a whole "
-            "number, or name the parameter alone"
+            "number, or name the parameter alone",
         )
     return value
 
@@ -91,8 +94,9 @@ def _parts(written: str) -> tuple[str, ...]:
     whole = "".join(parts) == "".join(written.split())
     in_turn = all((part in "+-*") == (i % 2 == 1) for i, part in enumerate(parts))
     if not whole or not in_turn or len(parts) % 2 == 0:
-        raise ValueError(
+        raise Wrong(
+            "OT-0207",
             f"{{{written}}} cannot be understood; write a parameter, or a calculation with whole "
-            "numbers and + - *, such as {base + 12}"
+            "numbers and + - *, such as {base + 12}",
         )
     return parts

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from common.codes import Wrong, found
 from common.config import (
     PLANT_FILE,
     Document,
@@ -60,10 +61,11 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     def __post_init__(self) -> None:
         """A level has one name, and each level has one."""
         if len(set(self.levels)) < len(self.levels):
-            raise ValueError("levels: two levels have the same name")
+            raise Wrong("OT-0101", "levels: two levels have the same name")
         deep = self.root.count("/") + 1
         if self.levels and deep > len(self.levels):
-            raise ValueError(f"root has {deep} levels, and levels names {len(self.levels)}")
+            text = f"root has {deep} levels, and levels names {len(self.levels)}"
+            raise Wrong("OT-0102", text)
 
 
 class QueueConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -88,9 +90,10 @@ class QueueConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     def __post_init__(self) -> None:
         """What is older has fewer buckets, not more."""
         if self.thin_coarse_s <= self.thin_fine_s:
-            raise ValueError(
+            raise Wrong(
+                "OT-0103",
                 f"thin_coarse_s ({self.thin_coarse_s:g}) must be larger than thin_fine_s "
-                f"({self.thin_fine_s:g})"
+                f"({self.thin_fine_s:g})",
             )
 
 
@@ -166,7 +169,7 @@ def read_plant(config_dir: Path, findings: list[Finding]) -> Plant | None:
     for key in document.tables:
         if key not in TABLES:
             text = f"unknown table {key!r}{suggestion(key, TABLES)}"
-            findings.append(document.finding(key, text))
+            findings.append(document.finding(key, text, "CF-07"))
     queue = _queue(document, findings)
     gateway = build(
         GatewayConfig, document.tables.get("gateway", {}), document, "gateway", findings
@@ -180,13 +183,13 @@ def read_plant(config_dir: Path, findings: list[Finding]) -> Plant | None:
     ]
     if len(devices) > DEVICES_MAX:
         findings.append(
-            document.finding("devices", f"{len(devices)} devices; {DEVICES_MAX} at most")
+            document.finding("devices", f"{len(devices)} devices; {DEVICES_MAX} at most", "OT-0110")
         )
     for protocol in sorted({device.protocol for device in devices}):
         groups = sum(len(device.groups) for device in devices if device.protocol == protocol)
         if groups > GROUPS_MAX:
             text = f"{groups} groups over {protocol}; {GROUPS_MAX} at most for one collector"
-            findings.append(document.finding("devices", text))
+            findings.append(document.finding("devices", text, "OT-0111"))
     _check_topics(devices, findings)
     templates = tuple(reader.templates.names)
     return Plant(gateway, queue, tuple(devices), document, templates) if gateway else None
@@ -236,7 +239,7 @@ class _Reader:
         """Return a device as far as it can be read, None when it is no table."""
         where = f"devices.{name}"
         if not isinstance(table, dict):
-            self._find(where, f"must be a table, [{where}], found {table!r}")
+            self._find("CF-06", where, f"must be a table, [{where}], found {table!r}")
             return None
         self._check_name(name, where, "device name")
         settings = dict(table)
@@ -250,7 +253,7 @@ class _Reader:
         told = templated and not applied  # What is wrong with the template was found already.
         if (not isinstance(protocol, str) or not protocol) and not told:
             text = f'needs protocol = "…", the name of the protocol it speaks, found {protocol!r}'
-            self._find(f"{where}.protocol", text)
+            self._find("OT-0104", f"{where}.protocol", text)
         asset = self._levels_of(settings.pop("asset", name), f"{where}.asset", name)
         path = self._levels_of(settings.pop("path", ""), f"{where}.path", "")
         above = f"{self._root}/{path}" if path else self._root
@@ -258,7 +261,7 @@ class _Reader:
         if levels is None:
             deep = above.count("/") + 1
             text = f"root and path have {deep} levels, and [gateway] levels names "
-            self._find(f"{where}.path", f"{text}{len(self._levels)}")
+            self._find("OT-0102", f"{where}.path", f"{text}{len(self._levels)}")
         groups = self._groups(own_groups, f"{above}/{asset}", where, applied, templated=templated)
         return Device(
             name,
@@ -276,7 +279,7 @@ class _Reader:
         """Add a finding for each level of a path that no topic may have."""
         for text in wrong_levels(path):
             at = place or self._document.place(where)
-            self._findings.append(Finding(at, where, text))
+            self._findings.append(found("OT-0108", at, where, text))
 
     def _applied(self, use: TemplateUse | None, where: str) -> Applied | None:
         if use is None or not use.template:
@@ -286,7 +289,7 @@ class _Reader:
 
     def _levels_of(self, written: object, where: str, otherwise: str) -> str:
         if not isinstance(written, str):
-            self._find(where, f"must be text, found {written!r}")
+            self._find("OT-0107", where, f"must be text, found {written!r}")
             return otherwise
         if written or otherwise:  # An asset has a name; a path may be none.
             self.check_path(written, where)
@@ -298,7 +301,7 @@ class _Reader:
         shared = applied.template.groups if applied else {}
         if not isinstance(own, dict) or not (own or templated):
             text = f"needs at least one group: [{where}.groups.NAME] with period_ms and tags"
-            self._find(where, text)
+            self._find("OT-0109", where, text)
             own = {}
         groups = []
         for name in {**shared, **own}:
@@ -345,10 +348,10 @@ class _Reader:
         try:
             msgspec.convert(name, Name)
         except msgspec.ValidationError as error:
-            self._find(where, f"{what}: {readable(error)}")
+            self._find("OT-0106", where, f"{what}: {readable(error)}")
 
-    def _find(self, where: str, text: str) -> None:
-        self._findings.append(self._document.finding(where, text))
+    def _find(self, code: str, where: str, text: str) -> None:
+        self._findings.append(self._document.finding(where, text, code))
 
 
 def _check_topics(devices: list[Device], findings: list[Finding]) -> None:
@@ -358,8 +361,8 @@ def _check_topics(devices: list[Device], findings: list[Finding]) -> None:
         for tag in (tag for group in device.groups for tag in group.tags):
             if len(tag.topic.encode()) > TOPIC_BYTES_MAX:
                 text = f"topic longer than {TOPIC_BYTES_MAX} bytes"
-                findings.append(Finding(tag.place, tag.where, text))
+                findings.append(found("OT-0112", tag.place, tag.where, text))
             first = taken.setdefault(tag.topic.casefold(), tag)
             if first is not tag:
                 text = f"topic {tag.topic} is already the topic of {first.where} ({first.place})"
-                findings.append(Finding(tag.place, tag.where, text))
+                findings.append(found("OT-0113", tag.place, tag.where, text))

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 from msgspec import Meta
 
+from common.codes import Wrong, found, told
 from common.config import FILE_BYTES_MAX, Document, expected, readable, suggestion
 from common.errors import Finding
 from common.records import LossClass
@@ -108,33 +109,42 @@ class TagRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def __post_init__(self) -> None:
         """Refuse what would publish a constant, or says two things of one."""
         if bool(self.address) == bool(self.expression):
-            raise ValueError("a tag needs an address or an expression, and not both")
+            raise Wrong("OT-0314", "a tag needs an address or an expression, and not both")
         if self.scale == 0:
-            raise ValueError("scale must not be 0: it would hide the machine behind a constant")
+            raise Wrong(
+                "OT-0315", "scale must not be 0: it would hide the machine behind a constant"
+            )
         self._check_range()
         if bool(self.deadband_percent) != bool(self.deadband_of):
-            raise ValueError("deadband_percent and deadband_of belong together; give both")
+            raise Wrong("OT-0320", "deadband_percent and deadband_of belong together; give both")
         if self.deadband and self.deadband_percent:
-            raise ValueError("deadband and deadband_percent say it twice; keep one of them")
+            raise Wrong("OT-0321", "deadband and deadband_percent say it twice; keep one of them")
         if self.minimum is not None and self.maximum is not None and self.minimum >= self.maximum:
-            raise ValueError(f"minimum {self.minimum:g} must be below maximum {self.maximum:g}")
+            raise Wrong(
+                "OT-0322", f"minimum {self.minimum:g} must be below maximum {self.maximum:g}"
+            )
         if self.semantic_id and not _SEMANTIC_ID.fullmatch(self.semantic_id):
-            raise ValueError(
+            raise Wrong(
+                "OT-0323",
                 f"semantic_id {self.semantic_id!r} is neither an IRDI, such as "
-                "0173-1#02-BAA120#008, nor a URL or URN"
+                "0173-1#02-BAA120#008, nor a URL or URN",
             )
 
     def _check_range(self) -> None:
         given = [key for key in _RANGE if getattr(self, key) is not None]
         if given and len(given) < len(_RANGE):
             missing = ", ".join(key for key in _RANGE if key not in given)
-            raise ValueError(f"{', '.join(given)} without {missing}; a range needs all four")
+            raise Wrong("OT-0316", f"{', '.join(given)} without {missing}; a range needs all four")
         if given and (self.scale, self.offset) != (1.0, 0.0):
-            raise ValueError("a raw range and scale or offset say the same twice; keep one of them")
+            raise Wrong(
+                "OT-0317", "a raw range and scale or offset say the same twice; keep one of them"
+            )
         if given and (self.raw_low == self.raw_high or self.scaled_low == self.scaled_high):
-            raise ValueError("a range must not be empty: its low and high ends are the same")
+            raise Wrong("OT-0318", "a range must not be empty: its low and high ends are the same")
         if self.clamp and not given:
-            raise ValueError("clamp needs the range to hold: raw_low, raw_high and scaled_low, …")
+            raise Wrong(
+                "OT-0319", "clamp needs the range to hold: raw_low, raw_high and scaled_low, …"
+            )
 
 
 _FIELDS = {each.encode_name: each for each in msgspec.structs.fields(TagRow)}
@@ -185,7 +195,7 @@ def check_number_of_tags(
     """Add a finding when a group has no tag, or more than a scan can carry."""
     if not 1 <= number <= TAGS_MAX:
         text = f"a group has 1 to {TAGS_MAX} tags, found {number}"
-        findings.append(document.finding(f"{where}.tags", text))
+        findings.append(document.finding(f"{where}.tags", text, "OT-0310"))
 
 
 def tag_rows(rows: list[Row], findings: list[Finding]) -> list[tuple[TagRow, str]]:
@@ -202,15 +212,15 @@ def _tag_row(row: Row, findings: list[Finding]) -> TagRow | None:
         wrong = wrong_cells(row.place, row.where, row.cells)
         if "name" not in row.cells:
             text = "column 'name' is empty; every tag needs one"
-            wrong.append(Finding(row.place, row.where, text))
-        findings += wrong or [Finding(row.place, row.where, readable(error))]
+            wrong.append(found("OT-0312", row.place, row.where, text))
+        findings += wrong or [told(error, "OT-0313", row.place, row.where, readable(error))]
         return None
 
 
 def wrong_cells(place: str, where: str, cells: dict[str, Any]) -> list[Finding]:
     """Return a finding for each cell that no row may have."""
     wrong = [
-        Finding(place, where, f"unknown key {key!r}{suggestion(key, COLUMNS)}")
+        found("OT-0311", place, where, f"unknown key {key!r}{suggestion(key, COLUMNS)}")
         for key in cells
         if key not in COLUMNS
     ]
@@ -220,7 +230,7 @@ def wrong_cells(place: str, where: str, cells: dict[str, Any]) -> list[Finding]:
                 msgspec.convert(value, _FIELDS[key].type)
         except msgspec.ValidationError as error:
             text = f"column {key!r}: {expected(error, _FIELDS[key].type)}, found {value!r}"
-            wrong.append(Finding(place, where, text))
+            wrong.append(found("OT-0313", place, where, text))
     return wrong
 
 
@@ -233,17 +243,18 @@ def _csv_rows(
     shown = str(path.relative_to(config_dir)) if path.is_relative_to(config_dir) else str(path)
     try:
         if path.stat().st_size > FILE_BYTES_MAX:
-            findings.append(Finding(shown, "", f"larger than {FILE_BYTES_MAX} bytes; split it"))
+            text = f"larger than {FILE_BYTES_MAX} bytes; split it"
+            findings.append(found("OT-0302", shown, "", text))
             return None
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         text = f"tag table {shown} cannot be read: {error.strerror}"
-        findings.append(document.finding(f"{where}.tags", text))
+        findings.append(document.finding(f"{where}.tags", text, "OT-0301"))
         return None
     except UnicodeDecodeError as error:
         line = path.read_bytes()[: error.start].count(b"\n") + 1
         text = "is not UTF-8; in the spreadsheet save it as 'CSV UTF-8'"
-        findings.append(Finding(f"{shown}:{line}", "", text))
+        findings.append(found("OT-0303", f"{shown}:{line}", "", text))
         return None
     header_line = text.partition("\n")[0]
     delimiter = max(",;\t", key=header_line.count)
@@ -271,15 +282,19 @@ def _table(
                     return None
             elif len(trimmed) != len(header):
                 text = f"{len(trimmed)} cells under a header of {len(header)} columns"
-                findings.append(Finding(place, "", text + f"; the delimiter is {delimiter!r}"))
+                findings.append(
+                    found("OT-0309", place, "", text + f"; the delimiter is {delimiter!r}")
+                )
             else:
                 row = {key: cell for key, cell in zip(header, trimmed, strict=True) if cell}
                 rows.append(Row(place, row.get("name", ""), numbers_in(row, delimiter)))
     except csv.Error as error:
-        findings.append(Finding(f"{shown}:{reader.line_num}", "", f"is not CSV: {error}"))
+        findings.append(found("OT-0304", f"{shown}:{reader.line_num}", "", f"is not CSV: {error}"))
         return None
     if not header:
-        findings.append(Finding(shown, "", f"is empty; the first row names {', '.join(COLUMNS)}"))
+        findings.append(
+            found("OT-0305", shown, "", f"is empty; the first row names {', '.join(COLUMNS)}")
+        )
         return None
     return rows
 
@@ -289,11 +304,13 @@ def _good_header(header: list[str], place: str, findings: list[Finding]) -> bool
     for column in header:
         if column not in COLUMNS:
             text = f"unknown column {column!r}{suggestion(column, COLUMNS)}"
-            findings.append(Finding(place, "", text))
+            findings.append(found("OT-0306", place, "", text))
     twice = {column for column in header if header.count(column) > 1}
     missing = [column for column in ("name", "address") if column not in header]
-    findings += [Finding(place, "", f"column {column!r} appears twice") for column in twice]
-    findings += [Finding(place, "", f"column {column!r} is missing") for column in missing]
+    findings += [
+        found("OT-0307", place, "", f"column {column!r} appears twice") for column in twice
+    ]
+    findings += [found("OT-0308", place, "", f"column {column!r} is missing") for column in missing]
     return len(findings) == before
 
 

@@ -21,6 +21,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from common.codes import Wrong, told
 from common.config import Document, build, suggestion, table_at
 from common.errors import Finding
 from common.parameters import NAME, Parameters, filled, names_in
@@ -45,7 +46,9 @@ class TemplateUse(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     def __post_init__(self) -> None:
         """Nothing can differ from a template that is not named."""
         if not self.template and (self.parameters or self.tags or self.leave_out):
-            raise ValueError('parameters, tags and leave_out belong to template = "…"; name it')
+            raise Wrong(
+                "OT-0206", 'parameters, tags and leave_out belong to template = "…"; name it'
+            )
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ class Templates:
         if name not in self._tables:
             hint = suggestion(name, self.names) if self._tables else "; there is none"
             text = f"no template {name!r}{hint}: [templates.{name}]"
-            self._findings.append(self._document.finding(f"{where}.template", text))
+            self._findings.append(self._document.finding(f"{where}.template", text, "OT-0201"))
             return None
         if name not in self._read:
             self._read[name] = self._template(name, self._tables[name])
@@ -100,13 +103,13 @@ class Templates:
         before = len(self._findings)
         if not isinstance(table, dict):
             text = f"must be a table, [{where}], found {table!r}"
-            self._findings.append(self._document.finding(where, text))
+            self._findings.append(self._document.finding(where, text, "CF-06"))
             return None
         keys = dict(table)
         groups = keys.pop("groups", {})
         for key in [key for key in _OF_A_DEVICE if key in keys]:
             text = f"{key} belongs to each device that uses the template, not to the template"
-            self._findings.append(self._document.finding(f"{where}.{key}", text))
+            self._findings.append(self._document.finding(f"{where}.{key}", text, "OT-0202"))
         use = build(
             TemplateUse,
             {"template": name, "parameters": keys.pop("parameters", {})},
@@ -118,7 +121,7 @@ class Templates:
             self._check_parameters(use.parameters, f"{where}.parameters")
         if not isinstance(groups, dict) or not groups:
             text = f"needs at least one group: [{where}.groups.NAME] with period_ms and tags"
-            self._findings.append(self._document.finding(where, text))
+            self._findings.append(self._document.finding(where, text, "OT-0109"))
             groups = {}
         read = {group: self._group(f"{where}.groups.{group}", groups[group]) for group in groups}
         named = frozenset[str]().union(*(self._named(name, *each) for each in read.items() if each))
@@ -132,7 +135,7 @@ class Templates:
         for name in parameters:
             if not NAME.fullmatch(name):
                 text = f"a parameter is named with letters, digits and '_', found {name!r}"
-                self._findings.append(self._document.finding(f"{where}.{name}", text))
+                self._findings.append(self._document.finding(f"{where}.{name}", text, "OT-0203"))
 
     def _group(self, where: str, table: object) -> TemplateGroup | None:
         config = build(GroupConfig, table, self._document, where, self._findings)
@@ -151,7 +154,7 @@ class Templates:
                 except ValueError as error:
                     where = f"templates.{template}.groups.{group} tag {_name_of(row)}"
                     text = f"column {column!r}: {error}"
-                    self._findings.append(Finding(row.place, where, text))
+                    self._findings.append(told(error, "OT-0207", row.place, where, text))
         return named
 
 
@@ -177,12 +180,12 @@ class Applied:
             if name not in known:
                 hint = suggestion(name, known) if known else "; it has none"
                 text = f"template {template.name} has no parameter {name!r}{hint}"
-                findings.append(document.finding(f"{where}.parameters.{name}", text))
+                findings.append(document.finding(f"{where}.parameters.{name}", text, "OT-0204"))
         missing = sorted(template.named - self._parameters.keys())
         if missing:
             given = ", ".join(f"{name} = …" for name in missing)
             text = f"template {template.name} needs parameters = {{{given}}}"
-            findings.append(document.finding(f"{where}.parameters", text))
+            findings.append(document.finding(f"{where}.parameters", text, "OT-0205"))
         self._complete = not missing
         self._changes: dict[str, dict[str, Any]] = {}
         for name, cells in use.tags.items():
@@ -205,7 +208,7 @@ class Applied:
         try:
             cells = self._cells(row.cells)
         except ValueError as error:
-            self._findings.append(Finding(row.place, where, str(error)))
+            self._findings.append(told(error, "OT-0208", row.place, where))
             return None
         name = cells.get("name", "")
         self._seen.add(name)
@@ -237,7 +240,7 @@ class Applied:
                     hint = suggestion(name, sorted(self._seen)) if self._seen else ""
                     hint = hint if "did you mean" in hint else ""
                     where = f"{self._where}.{key}" + (f".{name}" if key == "tags" else "")
-                    self._findings.append(document.finding(where, text + hint))
+                    self._findings.append(document.finding(where, text + hint, "OT-0209"))
 
 
 def keys_given(template: Template) -> Iterable[str]:

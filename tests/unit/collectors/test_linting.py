@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from collectors.check import check_plant
-from collectors.lints import LINTS
+from common.codes import LINTS
 from common.errors import Caution, Finding
 from common.unitnames import unit_in_name
 
@@ -179,6 +179,16 @@ def test_a_code_can_be_ignored_and_an_unknown_one_is_an_error(tmp_path: Path) ->
     assert str(wrong).startswith(
         "ot/plant.toml:4: gateway.ignore_warnings: no warning has the code"
     )
+
+
+def test_a_thousand_warnings_of_one_kind_do_not_hide_another(tmp_path: Path) -> None:
+    dots = ", ".join(f'{{name = "A.{i}", address = "constant:{i}"}}' for i in range(1_000))
+    last = ', {name = "P_kW", address = "sine"}'
+
+    found = said(tmp_path, dots + last)
+
+    assert [code for code, _ in found] == ["OT-L02"] * 20 + ["OT-L06", "OT-L02"]
+    assert found[-1][1].startswith("'A.999' holds a dot; 1,000 warnings of this kind in all")
 
 
 def test_every_warning_has_its_code_and_help_in_one_line(tmp_path: Path) -> None:

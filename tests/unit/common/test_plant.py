@@ -90,7 +90,7 @@ def test_every_error_is_shown_at_once_with_file_and_line(tmp_path: Path) -> None
     assert "ot/plant.toml:12: devices.press.groups.fast.preiod_ms: unknown key" in found[1]
     assert "did you mean 'period_ms'?" in found[1]
     assert found[2].startswith("ot/plant.toml:10: devices.press.groups.fast.period_ms: ")
-    assert found[2].endswith(">= 10, found 5")
+    assert found[2].endswith(">= 10, found 5 [CF-09]")
 
 
 @pytest.mark.parametrize(
@@ -272,7 +272,7 @@ def test_two_devices_may_not_publish_to_one_topic(tmp_path: Path) -> None:
         (
             "ot/tags/press.csv:2: devices.twin.groups.fast tag Temperature_C: topic "
             "Acme/SiteA/Line1/Press/Temperature_C is already the topic of "
-            "devices.press.groups.fast tag Temperature_C (ot/tags/press.csv:2)"
+            "devices.press.groups.fast tag Temperature_C (ot/tags/press.csv:2) [OT-0113]"
         )
     ]
 

@@ -207,7 +207,7 @@ def test_a_wrong_row_names_the_row_and_every_device(tmp_path: Path) -> None:
 
     [one] = [str(each) for each in findings if "scale must" in str(each)]
     assert one.startswith("ot/tags/press.csv:3: devices.press7.groups.process tag Strokes: ")
-    assert one.endswith("; the same in 1 more: press8"), "the sentence is not said twice"
+    assert one.endswith("; the same in 1 more: press8 [OT-0315]"), "the sentence is not said twice"
 
 
 def test_a_key_from_the_template_is_found_where_it_stands(tmp_path: Path) -> None:
