@@ -15,7 +15,7 @@ from collectors.check import with_line
 from collectors.compiling import HasGroups
 from collectors.inspection import Inspect
 from collectors.registry import PROTOCOLS, compiler_of, inspect_of
-from common.config import PLANT_FILE, Document, read_document, suggestion, table_at
+from common.config import PLANT_FILE, Document, near, read_document, suggestion, table_at
 from common.errors import ConfigError, Finding, TailraceError
 from common.places import Places
 from common.plant import Device, Group, Tag, read_device
@@ -104,8 +104,7 @@ class Addressee:
     def near(self, text: str) -> str:
         """Return ` (did you mean …)` when a tag of the device has nearly this name."""
         names = [tag.row.name for group in self.device.groups for tag in group.tags]
-        hint = suggestion(text, names) if names else ""
-        return hint if "did you mean" in hint else ""
+        return near(text, names)
 
     def _tag(self, text: str, group: Group, tag: Tag) -> Wanted:
         only = replace(self.device, groups=(replace(group, tags=(tag,)),))

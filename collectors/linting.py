@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from collectors.compiling import HasGroups
 from common.codes import LINTS, caution
-from common.config import suggestion
+from common.config import near, suggestion
 from common.errors import Caution, Finding
 from common.naming import beyond
 from common.plant import Device, Plant, Tag
@@ -95,8 +95,7 @@ def _units(tag: Tag, column: Column, names: frozenset[str]) -> Iterator[tuple[st
 
 @lru_cache(1_000)
 def _near_unit(written: str) -> str:
-    hint = suggestion(written, units_known())
-    return hint if "did you mean" in hint else ""
+    return near(written, units_known())
 
 
 def _counts(tag: Tag, column: Column) -> bool:

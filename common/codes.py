@@ -50,7 +50,7 @@ HELP = {
     "OT-0305": "write the names of the columns into the first row",
     "OT-0306": "correct the spelling, or delete the column; docs/tag-tables.md has them all",
     "OT-0307": "delete one of the two columns",
-    "OT-0308": "add the column; every tag has a name and an address",
+    "OT-0308": "add the column; every tag has a name, and an address or an expression",
     "OT-0309": "look for a delimiter within a cell: such a cell stands between double quotes",
     "OT-0310": "split the group, or delete it when it is empty",
     "OT-0311": "correct the spelling; docs/tag-tables.md has every key",

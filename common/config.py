@@ -100,8 +100,13 @@ def _lines_of_keys(text: str) -> dict[str, int]:
 
 def suggestion(word: str, known: list[str]) -> str:
     """Return ` (did you mean 'x'?)`, or the list of what is known when nothing is near."""
-    near = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; known here: {', '.join(sorted(known))}"
+    return near(word, known) or f"; known here: {', '.join(sorted(known))}"
+
+
+def near(word: str, known: list[str]) -> str:
+    """Return `; did you mean 'x'?`, empty when nothing is near: for what has too many names."""
+    words = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {words[0]!r}?" if words else ""
 
 
 def table_at(document: Document, key: str, findings: list[Finding]) -> dict[str, Any]:

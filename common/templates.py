@@ -22,7 +22,7 @@ import msgspec
 from msgspec import Meta
 
 from common.codes import Wrong, told
-from common.config import Document, build, suggestion, table_at
+from common.config import Document, build, near, suggestion, table_at
 from common.errors import Finding
 from common.parameters import NAME, Parameters, filled, names_in
 from common.tagtable import GroupConfig, Row, numbers_in, read_rows, wrong_cells
@@ -236,11 +236,10 @@ class Applied:
         for key, names in (("tags", self._use.tags), ("leave_out", self._use.leave_out)):
             for name in names if self._complete else ():
                 if name not in self._seen:
-                    text = f"template {self.template.name} has no tag {name!r}"
-                    hint = suggestion(name, sorted(self._seen)) if self._seen else ""
-                    hint = hint if "did you mean" in hint else ""
+                    hint = near(name, sorted(self._seen))
+                    text = f"template {self.template.name} has no tag {name!r}{hint}"
                     where = f"{self._where}.{key}" + (f".{name}" if key == "tags" else "")
-                    self._findings.append(document.finding(where, text + hint, "OT-0209"))
+                    self._findings.append(document.finding(where, text, "OT-0209"))
 
 
 def keys_given(template: Template) -> Iterable[str]:

@@ -5,7 +5,7 @@ codes, which other systems can compute with.
 """
 
 from common.codes import Wrong
-from common.config import suggestion
+from common.config import near
 from common.unittable import UNITS, Unit
 
 _CODE_BYTES_MAX = 3
@@ -42,7 +42,7 @@ def unit_needed(text: str, column: str) -> Unit:
         raise Wrong(
             "OT-0412",
             f"{column} {text!r} is not a unit that Tailrace can convert"
-            f"{suggestion(text, units_known())}; use its UCUM code, or give scale and offset "
+            f"{near(text, units_known())}; use its UCUM code, or give scale and offset "
             "instead",
         )
     return unit

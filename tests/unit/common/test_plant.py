@@ -365,6 +365,15 @@ def test_the_column_class_says_what_a_full_queue_may_give_up(
     assert plant.devices[0].groups[0].tags[0].row.loss_class is loss_class
 
 
+def test_a_table_of_derived_tags_needs_no_addresses(tmp_path: Path) -> None:
+    """As docs/tag-tables.md shows one."""
+    csv = "name,expression,unit\nPower_kW,Voltage_V * Current_A / 1000,kW\n"
+
+    [tag] = load(tmp_path, GATEWAY + DEVICE + GROUP, csv).devices[0].groups[0].tags
+
+    assert tag.row.expression == "Voltage_V * Current_A / 1000"
+
+
 def test_a_row_in_the_plant_file_has_a_class_too(tmp_path: Path) -> None:
     rows = '[{name = "A", address = "B", class = "keep"}, {name = "B", address = "C"}]'
 
