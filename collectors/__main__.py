@@ -24,7 +24,7 @@ def read_devices(protocol: str, places: Places) -> Coroutine[Any, Any, None]:
     """Build the process from its configuration; devices are met once the result is awaited."""
     process = f"collector-{protocol}"
     hold_role(places.run_dir, process)
-    plant = load_plant(places.config_dir)
+    plant = load_plant(places.config_dir, places.data_dir)
     findings: list[Finding] = []
     check_protocol_names(plant, findings)
     compiled = compile_devices(plant, protocol, findings)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from collectors.compiling import HasGroups
 from collectors.linting import lint_device, lint_plant, without_ignored
-from collectors.registry import PROTOCOLS, caution_of, compiler_of
+from collectors.registry import PROTOCOLS, caution_of, compiler_of, together_of
 from common.codes import caution
 from common.config import PLANT_FILE, Document, suggestion
 from common.errors import Caution, Finding
@@ -112,9 +112,13 @@ def compile_devices(plant: Plant, protocol: str, findings: list[Finding]) -> lis
         return []
     compile_device = compiler_of(protocol)
     own: list[Finding] = []
-    compiled = [compile_device(device, own) for device in devices]
+    compiled = [
+        settings for device in devices if (settings := compile_device(device, own)) is not None
+    ]
+    if check_together := together_of(protocol):
+        check_together(compiled, own)
     findings.extend(with_line(finding, plant.document) for finding in own)
-    return [settings for settings in compiled if settings is not None]
+    return compiled
 
 
 def with_line(finding: Finding, document: Document) -> Finding:
