@@ -52,8 +52,10 @@ def lint_device(plant: Plant, device: Device, compiled: HasGroups) -> Iterator[C
     yield from _limits(plant, device, columns)
     yield from _same_addresses(columns)
     names = frozenset(column.name for column, _ in columns)
-    for tag, column in {tag.where: (tag, column) for column, tag in reversed(columns)}.values():
-        # Of an array its first element, of a counter the counter itself.
+    firsts: dict[str, tuple[Tag, Column]] = {}
+    for column, tag in columns:  # Of an array its first element, of a counter the counter itself.
+        firsts.setdefault(tag.where, (tag, column))
+    for tag, column in firsts.values():
         for code, text in _of_one(tag, column, names):
             yield caution(code, tag.place, tag.where, text)
 

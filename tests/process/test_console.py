@@ -203,7 +203,7 @@ def test_check_shows_the_errors_of_both_halves_at_once(configured: Gateway) -> N
     it = json.loads(configured.tailrace("check", "--it", "--json").stdout)
 
     assert both.returncode == 1
-    assert "ot/plant.toml:10  devices.press.groups.process.period_ms" in both.stdout
+    assert "ot/plant.toml:11  devices.press.groups.process.period_ms" in both.stdout
     assert "unknown key 'hots'" in both.stdout
     assert [each["where"] for each in ot["findings"]] == ["devices.press.groups.process.period_ms"]
     assert "targets.uns.hots" in [each["where"] for each in it["findings"]]
@@ -218,7 +218,7 @@ def test_check_finds_targets_and_protocols_that_no_program_serves(configured: Ga
     found = json.loads(configured.tailrace("check", "--json").stdout)["findings"]
 
     assert {each["where"]: each["place"] for each in found} == {
-        "devices.press.protocol": "ot/plant.toml:7",
+        "devices.press.protocol": "ot/plant.toml:8",
         "targets.erp": "it/cloud.toml:10",
     }
     assert "copy the block [program:uplink-uns]" in found[-1]["message"]
