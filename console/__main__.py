@@ -21,6 +21,7 @@ VERBS = {
     "set-aside": "console.set_aside_verbs:set_aside",
     "status": "console.status_verb:status",
     "tap": "console.tap_verb:tap",
+    "test": "console.tagtest_verb:test",
     "trust": "console.trust_verbs:trust",
 }
 

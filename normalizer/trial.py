@@ -1,0 +1,135 @@
+"""`python -m normalizer.trial`: what the normalizer would make of scans, and why. Stores nothing.
+
+    rehearse   runs of scans on a clock that is told (`tailrace test`)
+    judge      single readings against what was last told (`tailrace explain`)
+
+Takes one JSON document on standard input and gives one on standard output (common/trials.py).
+"""
+
+import argparse
+import sys
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from common.records import Column, Plan, Quality, Scan, decode_plan
+from common.trials import (
+    Decision,
+    Link,
+    Outcomes,
+    Question,
+    Questions,
+    Rehearsals,
+    Run,
+    Sample,
+    Step,
+    StepOutcome,
+    Verdicts,
+    packed,
+    unpacked,
+)
+from normalizer.chain import Link as ChainLink
+from normalizer.chain import chain
+from normalizer.judging import judged
+from normalizer.rehearsing import Published, Rehearsal
+from normalizer.watching import Reason
+
+
+def rehearse(asked: Rehearsals) -> Outcomes:
+    """Return what each step of each run brings. Raises ScanMalformed, ValueError."""
+    plans = [decode_plan(each) for each in asked.plans]
+    return Outcomes(runs=[_run(plans, run) for run in asked.runs])
+
+
+def judge(asked: Questions) -> Verdicts:
+    """Return what becomes of each reading."""
+    return Verdicts(decisions=[_verdict(each) for each in asked.questions])
+
+
+def _run(plans: list[Plan], run: Run) -> list[StepOutcome]:
+    rehearsal = Rehearsal(plans)
+    wanted = set(run.asked)
+    return [_step(rehearsal, step, wanted) for step in run.steps]
+
+
+def _step(rehearsal: Rehearsal, step: Step, wanted: set[str]) -> StepOutcome:
+    told = list(_sampled(rehearsal.advance(step.at_ns)))
+    if step.restart:
+        rehearsal.restart()
+    decisions: list[Decision] = []
+    for raw in step.scans:
+        values = [unpacked(value) for value in raw.values]
+        scan = Scan(
+            raw.plan, step.at_ns, step.at_ns, values, raw.indexes, raw.qualities, raw.source_at_ns
+        )
+        told += _sampled(rehearsal.take(scan))
+        decisions += _decisions(rehearsal, scan, wanted)
+    told += _sampled(rehearsal.look(step.at_ns))
+    return StepOutcome(told=told, decisions=decisions)
+
+
+def _decisions(rehearsal: Rehearsal, scan: Scan, wanted: set[str]) -> Iterator[Decision]:
+    """Yield what became of the scan that was taken last, of the topics that are wanted."""
+    indexes = range(len(scan.values)) if scan.indexes is None else scan.indexes
+    places = {index: place for place, index in enumerate(indexes)}
+    for column, reason in rehearsal.take_reasons():
+        if column.topic not in wanted:
+            continue
+        links: list[ChainLink] = []
+        if reason.column in places:
+            place = places[reason.column]
+            quality = scan.qualities[place] if scan.qualities else Quality.GOOD
+            links = chain(column, scan.values[place], quality)
+        yield _decision(column, reason, links)
+
+
+def _sampled(found: Iterable[Published]) -> Iterator[Sample]:
+    for each in found:
+        yield Sample(
+            topic=each.column.topic,
+            value=packed(each.value),
+            unit=each.column.unit,
+            quality=each.quality,
+            read_at_ns=each.read_at_ns,
+            source_at_ns=each.source_at_ns,
+        )
+
+
+def _verdict(question: Question) -> Decision:
+    column = decode_plan(question.plan).columns[question.column]
+    links = chain(column, unpacked(question.value), question.quality)
+    return _decision(column, judged(column, links[-1], question), links)
+
+
+def _decision(column: Column, reason: Reason, links: list[ChainLink]) -> Decision:
+    return Decision(
+        topic=column.topic,
+        value=packed(reason.value),
+        quality=reason.quality,
+        at_ns=reason.at_ns,
+        outcome=reason.outcome,
+        why=reason.why,
+        last_value=packed(reason.last.value) if reason.last else None,
+        last_at_ns=reason.last.at_ns if reason.last else None,
+        chain=[
+            Link(what=each.what, value=packed(each.value), quality=each.quality) for each in links
+        ],
+    )
+
+
+def command() -> None:
+    """Answer what the command line asks."""
+    parser = argparse.ArgumentParser(prog="python -m normalizer.trial", description=__doc__)
+    parser.add_argument("verb", choices=["rehearse", "judge"])
+    verb = parser.parse_args().verb
+    asked = sys.stdin.buffer.read()
+    answer: Outcomes | Verdicts
+    if verb == "rehearse":
+        answer = rehearse(msgspec.json.decode(asked, type=Rehearsals))
+    else:
+        answer = judge(msgspec.json.decode(asked, type=Questions))
+    sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")
+
+
+if __name__ == "__main__":
+    command()
