@@ -141,6 +141,22 @@ class Verdicts(msgspec.Struct, kw_only=True):
     decisions: list[Decision]
 
 
+class WordedMessage(msgspec.Struct, kw_only=True):
+    """One sample, as one target gets it."""
+
+    target: str
+    profile: str
+    topic: str
+    payload: str
+    retain: bool
+
+
+class Worded(msgspec.Struct, kw_only=True):
+    """What `python -m uplink.wording` says of one sample of the queue; empty when it is gone."""
+
+    messages: list[WordedMessage]
+
+
 def packed(value: Any) -> Any:
     """Return a raw or published value as JSON holds it: no value becomes another."""
     if isinstance(value, float) and not math.isfinite(value):

@@ -15,6 +15,7 @@ VERBS = {
     "browse": "console.browse_verb:browse",
     "check": "console.check_verbs:check",
     "demo": "console.demo_verb:demo",
+    "explain": "console.explain_verb:explain",
     "queue": "console.queue_verbs:queue",
     "read": "console.read_verb:read",
     "run": "console.check_verbs:run",

@@ -9,8 +9,9 @@ import msgspec
 
 from common.errors import Finding, TailraceError
 from common.places import Places
-from common.records import Plan, decode_plan
-from common.trials import Compiled, Outcomes, Questions, Rehearsals, Verdicts
+from common.plant import Tag, read_plant
+from common.records import Column, Plan, decode_plan
+from common.trials import Compiled, Outcomes, Questions, Rehearsals, Verdicts, Worded
 from console.rooms import command, environment
 
 TIMEOUT_S = 600.0
@@ -31,6 +32,18 @@ class Tables:
     plans: tuple[Plan, ...]
     findings: tuple[Finding, ...]
     by_topic: dict[str, tuple[Plan, int]] = field(default_factory=dict)
+
+    def row_of(self, column: Column) -> Tag | None:
+        """Return the row that a column comes from, None when it cannot be found again."""
+        plant = read_plant(self.config_dir, [])
+        tags = {
+            tag.topic: tag
+            for device in (plant.devices if plant else ())
+            for group in device.groups
+            for tag in group.tags
+        }
+        whole = column.topic.rpartition("/")[0]  # Of an element, or what is made of a counter.
+        return tags.get(column.topic) or tags.get(whole)
 
     @property
     def devices(self) -> list[str]:
@@ -66,6 +79,12 @@ def rehearsed(asked: Rehearsals) -> Outcomes:
 def judged(asked: Questions) -> Verdicts:
     """Return what the normalizer makes of single readings. Raises RoomFailed."""
     return ask("normalizer.trial", ["judge"], msgspec.json.encode(asked), Verdicts)
+
+
+def worded(places: Places, sequence: int, index: int) -> Worded:
+    """Return one sample of the queue as each target gets it. Raises RoomFailed."""
+    folders = [f"--config={places.config_dir}", f"--data={places.data_dir}"]
+    return ask("uplink.wording", [*folders, str(sequence), str(index)], b"", Worded)
 
 
 def ask(
