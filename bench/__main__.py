@@ -3,7 +3,10 @@
 import importlib
 import sys
 
-QUESTIONS = ("normalizer", "queue", "storage", "outage", "end_to_end")
+QUESTIONS = (
+    *("normalizer", "features", "queue", "storage", "outage"),
+    *("collectors", "opcua", "end_to_end"),
+)
 
 if __name__ == "__main__":
     chosen = sys.argv[1:] or QUESTIONS

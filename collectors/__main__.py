@@ -5,7 +5,7 @@ import sys
 from collections.abc import Coroutine
 from typing import Any
 
-from collectors.check import check_plant, check_protocol_names, compile_devices
+from collectors.check import Caution, check_plant, check_protocol_names, compile_devices
 from collectors.registry import PROTOCOLS, builder_of
 from collectors.runner import DeviceState, collect
 from common.config import print_findings
@@ -24,7 +24,7 @@ def read_devices(protocol: str, places: Places) -> Coroutine[Any, Any, None]:
     """Build the process from its configuration; devices are met once the result is awaited."""
     process = f"collector-{protocol}"
     hold_role(places.run_dir, process)
-    plant = load_plant(places.config_dir)
+    plant = load_plant(places.config_dir, places.data_dir)
     findings: list[Finding] = []
     check_protocol_names(plant, findings)
     compiled = compile_devices(plant, protocol, findings)
@@ -61,7 +61,7 @@ def command() -> None:
     if arguments.check:
         findings = check_plant(places.config_dir)
         print_findings(findings, as_json=arguments.json)
-        sys.exit(1 if findings else 0)
+        sys.exit(0 if all(isinstance(each, Caution) for each in findings) else 1)
     if protocol is None:
         parser.error(f"name a protocol ({', '.join(PROTOCOLS)}), or --check")
     main(f"collector-{protocol}", lambda: read_devices(protocol, places))

@@ -12,15 +12,27 @@ PROTOCOLS = {
     "modbus": "collectors.modbus",
     "s7": "collectors.s7",
     "opcua": "collectors.opcua",
+    "s7plus": "collectors.s7plus",
     "simulated": "collectors.simulated",
 }
 """Name in plant.toml → package with config.compile_device and device.build_collector."""
+
+EXPERIMENTAL = {"s7plus"}
+"""Those whose config.py says in EXPERIMENTAL what is to be known before they are used."""
 
 
 def compiler_of(protocol: str) -> Compile:
     """Return the protocol's `compile_device`; needs no foreign library."""
     compile_device: Compile = import_module(f"{PROTOCOLS[protocol]}.config").compile_device
     return compile_device
+
+
+def caution_of(protocol: str) -> str | None:
+    """Return what a person should know who configures an experimental protocol; None for others."""
+    if protocol not in EXPERIMENTAL:
+        return None
+    text: str = import_module(f"{PROTOCOLS[protocol]}.config").EXPERIMENTAL
+    return text
 
 
 def builder_of(protocol: str) -> Build:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Never
 
 from collectors.contract import Collector
-from common.backoff import jittered_delays_s
+from common.backoff import outage_delays_s
 from common.clock import monotonic_ns, now_ns
 from common.errors import SourceUnavailable
 from common.handoff import HandoffSender
@@ -18,6 +18,8 @@ from common.outbox import Outbox
 from common.records import Plan, Quality, Scan
 
 FIRST_DELAY_S = 0.5
+EAGER_MOST_DELAY_S, EAGER_S = 4.0, 600.0
+"""Most devices that are away are being restarted: for this long each is tried every 2 to 4 s."""
 MOST_DELAY_S = 30.0
 DRAIN_S = 3.0
 """What is unacknowledged after this time stays in the outbox for the next process."""
@@ -30,7 +32,9 @@ Forward = Callable[[Scan, Plan], None]
 
 def reconnect_delays_s() -> Iterator[float]:
     """Yield the waits between attempts to reach one device."""
-    return jittered_delays_s(FIRST_DELAY_S, MOST_DELAY_S)
+    return outage_delays_s(
+        FIRST_DELAY_S, eager_most_s=EAGER_MOST_DELAY_S, eager_s=EAGER_S, most_s=MOST_DELAY_S
+    )
 
 
 @dataclass

@@ -8,7 +8,7 @@ from pathlib import Path
 PLACES = (
     ("config", "TAILRACE_CONFIG", "/etc/tailrace", "Configuration: ot/ and it/."),
     ("run", "TAILRACE_RUN", "/run/tailrace", "Sockets, locks and health of what runs."),
-    ("data", "TAILRACE_DATA", "/var/lib/tailrace", "The queue."),
+    ("data", "TAILRACE_DATA", "/var/lib/tailrace", "The queue, and certificates."),
 )
 """Option, environment variable, default and meaning of each."""
 
@@ -22,7 +22,7 @@ class Places:
     run_dir: Path
     """Sockets, locks, health, outboxes: gone after a reboot."""
     data_dir: Path
-    """The queue: must outlive everything."""
+    """The queue, and what protocols keep (certificates, trust): must outlive everything."""
 
     @property
     def queue_dir(self) -> Path:

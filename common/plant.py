@@ -5,7 +5,7 @@ keys and a tag's address mean belongs to its protocol (collectors/<protocol>/con
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -132,13 +132,19 @@ class Plant:
         return tuple(device for device in self.devices if device.protocol == protocol)
 
 
-def load_plant(config_dir: Path) -> Plant:
-    """Read ot/plant.toml and its tag tables. Raises ConfigError with every finding."""
+def load_plant(config_dir: Path, data_dir: Path | None = None) -> Plant:
+    """Read ot/plant.toml and its tag tables. Raises ConfigError with every finding.
+
+    With `data_dir` every protocol may keep its state there, in a folder of its name.
+    """
     findings: list[Finding] = []
     plant = read_plant(config_dir, findings)
     if findings or plant is None:
         raise ConfigError(findings)
-    return plant
+    if data_dir is None:
+        return plant
+    devices = (replace(each, state_dir=data_dir / each.protocol) for each in plant.devices)
+    return replace(plant, devices=tuple(devices))
 
 
 def read_plant(config_dir: Path, findings: list[Finding]) -> Plant | None:

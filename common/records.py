@@ -13,6 +13,8 @@ from typing import Any
 
 import msgspec
 
+from common.statuscodes import STATUS_NAMES
+
 FINGERPRINT_BYTES = 16
 
 Scalar = bool | int | float | str | bytes | None
@@ -39,6 +41,7 @@ class Quality:
     BAD_NO_COMMUNICATION = 0x80310000
     BAD_WAITING_FOR_INITIAL_DATA = 0x80320000
     BAD_NODE_ID_UNKNOWN = 0x80340000
+    BAD_INDEX_RANGE_NO_DATA = 0x80370000
     BAD_OUT_OF_RANGE = 0x803C0000
     BAD_NO_DATA = 0x809B0000
     BAD_TYPE_MISMATCH = 0x80740000
@@ -49,13 +52,6 @@ class Quality:
     REPEATED = 0x00000402
     """Info bits beside any of the above: DataValue, Interpolated (OPC 10000-4, 7.39.1). A value
     told again after silence is the last one, held on to now."""
-
-
-_NAMES = {
-    code: "".join(part.capitalize() for part in name.split("_"))
-    for name, code in vars(Quality).items()
-    if name.isupper() and name != "REPEATED"
-}
 
 
 def is_repeated(code: int) -> bool:
@@ -69,8 +65,11 @@ def quality_word(code: int) -> str:
 
 
 def quality_name(code: int) -> str:
-    """Return the OPC UA name of a status code, or its number where the house has no name for it."""
-    return _NAMES.get(code & 0xFFFF0000) or f"0x{code:08X}"
+    """Return the standard's name of a status code, or its number where the standard has none.
+
+    The lower half of the code does not belong to the name (common/statuscodes.py).
+    """
+    return STATUS_NAMES.get(code >> 16) or f"0x{code:08X}"
 
 
 class ValueType(enum.StrEnum):

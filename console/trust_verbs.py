@@ -52,7 +52,7 @@ def list_trusted(places: Places, *, as_json: bool) -> None:
 @click.argument("fingerprint")
 def accept(places: Places, device: str, fingerprint: str) -> None:
     """Trust the certificate that a device has shown."""
-    _do(places, "trust", "--", device, fingerprint)
+    _do(places, "accept", "--", device, fingerprint)
 
 
 @trust.command()

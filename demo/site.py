@@ -23,14 +23,15 @@ from demo.broker import EmbeddedBroker
 from demo.children import Child, ChildFailed, free_port
 from demo.configuration import GATEWAY_ID, SITE, Ports, write_configuration
 from demo.pki import make_pki
+from demo.plant.refusing import refused_in
 from demo.watcher import Watcher
 
 MACHINES = {"meter": "modbus", "press": "s7", "robot": "opcua"}
 """The devices of plant.toml, by name, and the protocol each speaks."""
 
 CONNECT_TIMEOUT_S = 10.0
-GATEWAY_STOP_TIMEOUT_S = 60.0
-"""supervisord stops its five programs one after the other, ten seconds for each at most."""
+GATEWAY_STOP_TIMEOUT_S = 70.0
+"""supervisord stops its six programs one after the other, ten seconds for each at most."""
 RECORDS_MAX = 1_000
 """Read from the queue at a time."""
 
@@ -119,6 +120,11 @@ class Site:
     def failed_child(self) -> Child | None:
         """Return a process that ended by itself, None when all live. The WAN may be cut."""
         return next((c for c in self.children if c is not self.wan and not c.running), None)
+
+    def refused_writes(self) -> list[str]:
+        """Return what the machines were asked to change; a gateway that only reads asks nothing."""
+        logs = {name: self.logs_dir / f"{name}.log" for name in MACHINES}
+        return [f"{name}: {each}" for name, log in logs.items() for each in refused_in(log)]
 
     def _machine(self, name: str) -> Child:
         command = [sys.executable, "-m", "demo.plant", MACHINES[name]]

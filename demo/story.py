@@ -66,8 +66,13 @@ class Story:
         self._show()
         if not self._every_device_speaks():
             raise DemoFailed(self._silence())
+        self._check_writes()
         protocols = ", ".join(sorted(self._devices))
         self._screen.say(f"{self._stamp()}  values flowed from every machine: {protocols}")
+
+    def _check_writes(self) -> None:
+        if refused := self._site.refused_writes():
+            raise DemoFailed(f"somebody asked a machine to change: {', '.join(refused)}")
 
     def _every_device_speaks(self) -> bool:
         return not self._silent_devices()
@@ -149,6 +154,7 @@ class Story:
         if self._stopping.requested:
             raise StopRequested
         if dead := self._site.failed_child():
+            self._check_writes()
             raise DemoFailed(f"{dead.name} ended by itself\n{dead.tail()}")
         with self._stopping.interruptible():
             pause()

@@ -9,23 +9,52 @@ words already in their final order, and unpacks all of them by two precompiled s
     BADC    B A D C       reversed  little-endian
     DCBA    D C B A       as read   little-endian
 
+Values of 64 bits have four words: CDAB is GH EF CD AB, all words in reverse. Texts and raw bytes
+are taken as read; types.py makes of them what their packing says.
+
 Measured for 62 FLOAT32: 5 us this way, 102 us by the library's own conversion.
 """
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from collectors.modbus.address import Address, Table
-from collectors.planning import Field, Read, plan_reads
+from collectors.planning import Field, Hole, Read, plan_reads
 
 REGISTERS_MAX = 125
 BITS_MAX = 2_000
 """Of one read: MODBUS Application Protocol Specification V1.1b3, sections 6.1 to 6.4."""
 
 _BITS_PER_REGISTER = 16
+_BIT_TABLES = (Table.COIL, Table.DISCRETE)
 _WORDS_REVERSED = ("CDAB", "BADC")
 _LITTLE_ENDIAN = ("BADC", "DCBA")
+
+
+class Limits(NamedTuple):
+    """What one request to a device may ask for."""
+
+    registers_max: int = REGISTERS_MAX
+    bits_max: int = BITS_MAX
+    gap_registers_max: int = 16
+    """Read along without need to save a request; of bits, sixteen times as many."""
+    merge: bool = True
+    """False: one request for each field."""
+
+    def plan(self, fields: Sequence[Field], holes: Iterable[Hole] = ()) -> list[Read]:
+        """Return the fewest reads of fields whose area is their table."""
+        bits = [each for each in fields if each.area in _BIT_TABLES]
+        registers = [each for each in fields if each.area not in _BIT_TABLES]
+        reads: list[Read] = []
+        for members, units_max, gap_max in (
+            (registers, self.registers_max, self.gap_registers_max),
+            (bits, self.bits_max, self.gap_registers_max * _BITS_PER_REGISTER),
+        ):
+            reads += plan_reads(
+                members, units_max=units_max, gap_max=gap_max, holes=holes, merge=self.merge
+            )
+        return reads
 
 
 class Item(NamedTuple):
@@ -46,7 +75,10 @@ class Request:
         self._compile()
 
     def decode(self, reply: Sequence[int] | Sequence[bool]) -> Sequence[Any]:
-        """Return the values of `columns`, from a reply of `count` registers or bits."""
+        """Return the values of `columns`, from a reply of `count` registers or bits.
+
+        None stands for what cannot be a value of its type: a BCD digit above 9.
+        """
         gathered = [reply[index] for index in self._gather]
         if self.table.holds_bits:
             return gathered
@@ -55,6 +87,8 @@ class Request:
         values += self._little.unpack_from(packed, self._big.size)
         for position, bit in self._bits:
             values[position] = bool(values[position] >> bit & 1)
+        for position, convert in self._converted:
+            values[position] = convert(values[position])
         return values
 
     def _compile(self) -> None:
@@ -72,6 +106,11 @@ class Request:
             for position, item in enumerate(ordered)
             if item.address.bit is not None
         ]
+        self._converted = [
+            (position, convert)
+            for position, item in enumerate(ordered)
+            if (convert := item.address.data_type.convert)
+        ]
 
     def _indexes(self, address: Address) -> Sequence[int]:
         first = address.number - self.start
@@ -79,26 +118,18 @@ class Request:
         return indexes[::-1] if address.order in _WORDS_REVERSED else indexes
 
 
-def plan_requests(items: Sequence[Item], gap_registers_max: int) -> list[Request]:
-    """Return the fewest requests for `items`; a request stays within one table."""
-    addresses = {item.column: item.address for item in items}
-    fields = [
-        Field(column, address.table, address.number, address.data_type.registers)
+def fields_of(items: Iterable[Item]) -> list[Field]:
+    """Return where the tags stand; the elements of one array are a block."""
+    return [
+        Field(column, address.table, address.number, address.data_type.registers, address.span)
         for column, address in items
     ]
-    bits = [field for field in fields if addresses[field.column].table.holds_bits]
-    registers = [field for field in fields if not addresses[field.column].table.holds_bits]
-    gap_bits_max = gap_registers_max * _BITS_PER_REGISTER
-    reads = plan_reads(registers, units_max=REGISTERS_MAX, gap_max=gap_registers_max)
-    reads += plan_reads(bits, units_max=BITS_MAX, gap_max=gap_bits_max)
-    return [Request(read, addresses) for read in reads]
 
 
-def halves(request: Request, gap_registers_max: int) -> list[Request]:
-    """Return requests for the first and the second half of the tags, to find a refused one."""
-    middle = len(request.items) // 2
-    first, second = request.items[:middle], request.items[middle:]
-    return plan_requests(first, gap_registers_max) + plan_requests(second, gap_registers_max)
+def plan_requests(items: Sequence[Item], limits: Limits) -> list[Request]:
+    """Return the fewest requests for `items`; a request stays within one table."""
+    addresses = {item.column: item.address for item in items}
+    return [Request(read, addresses) for read in limits.plan(fields_of(items))]
 
 
 _HEADER_BYTES = 6

@@ -16,7 +16,7 @@ from pymodbus.pdu import ExceptionResponse, ModbusPDU
 from collectors.deviceclock import DeviceClock
 from collectors.modbus.address import Table
 from collectors.modbus.config import ModbusSettings
-from collectors.modbus.decode import Item, Request, plan_requests, well_formed
+from collectors.modbus.decode import Request, well_formed
 from collectors.modbus.reading import GroupReader, Refused, Reply
 from collectors.polling import poll
 from collectors.resolving import resolved
@@ -147,9 +147,9 @@ class ModbusSession:
 
     def __init__(self, link: Link, collector: "ModbusCollector") -> None:
         self._collector = collector
+        settings = collector.settings
         self._groups = [
-            GroupReader(plan, requests, collector.gap_max, link.read)
-            for plan, requests in zip(collector.plans, collector.requests, strict=True)
+            GroupReader(group, settings.config.limits, link.read) for group in settings.groups
         ]
 
     def scans(self) -> AsyncGenerator[Scan, None]:
@@ -164,13 +164,8 @@ class ModbusCollector:
     """One configured device. Building it touches no network."""
 
     def __init__(self, settings: ModbusSettings) -> None:
-        self._settings = settings
+        self.settings = settings
         self.plans: tuple[Plan, ...] = tuple(group.plan for group in settings.groups)
-        self.gap_max = settings.config.max_gap
-        self.requests = [
-            plan_requests([Item(*each) for each in enumerate(group.addresses)], self.gap_max)
-            for group in settings.groups
-        ]
         self.overruns = 0
         self.traffic = Traffic()
         self.clock = DeviceClock()
@@ -182,7 +177,7 @@ class ModbusCollector:
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[ModbusSession]:
         """Open a session for the length of the block. Raises SourceUnavailable on entry."""
-        link = Link(self._settings, await resolved(self._settings.config.host))
+        link = Link(self.settings, await resolved(self.settings.config.host))
         try:
             await link.open()
             yield ModbusSession(link, self)

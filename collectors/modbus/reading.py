@@ -1,33 +1,37 @@
-"""One Modbus group on one connection: which requests it takes, when some of them are refused.
+"""One Modbus group on one connection: its requests, what the device makes of them, its scans."""
 
-One bad address spoils a merged read. A refused read is therefore asked in halves until the tags
-to blame stand alone, and stays split while it must:
-
-* some tags given, some refused: the split is kept, each scan sees when a refused tag is given
-* every tag given (the device just does not like what lies between them, or had been starting):
-  the merged read is tried again after 1 s, then ever more rarely, at most every 60 s
-* every tag refused (the device starts, or knows none of them): the merged read is kept, with one
-  tag of it in turn beside it, so that the scan after the device is ready is whole again
-"""
-
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from collectors.modbus.decode import Request, halves, plan_requests
+from collectors.compiling import CompiledGroup
+from collectors.modbus.address import Address
+from collectors.modbus.decode import Item, Limits, Request, fields_of
+from collectors.planning import Read
 from collectors.probing import Probes
+from collectors.splitting import Answer, Survey
 from common.clock import monotonic_ns, now_ns
 from common.records import Plan, Quality, Scalar, Scan
 
 # MODBUS Application Protocol Specification V1.1b3, section 7.
-_ILLEGAL_ADDRESS = 2
-_ILLEGAL_VALUE = 3
 _QUALITIES = {
     1: Quality.BAD_CONFIGURATION_ERROR,  # illegal function: the device has no such table
-    _ILLEGAL_ADDRESS: Quality.BAD_OUT_OF_RANGE,
-    _ILLEGAL_VALUE: Quality.BAD_OUT_OF_RANGE,  # some answer this to a range they do not have
+    2: Quality.BAD_OUT_OF_RANGE,  # illegal address
+    3: Quality.BAD_OUT_OF_RANGE,  # illegal value: some answer this to a range they do not have
     10: Quality.BAD_NO_COMMUNICATION,  # gateway path unavailable
     11: Quality.BAD_NO_COMMUNICATION,  # the unit behind the gateway does not answer
 }
+_ANSWERS = {
+    1: Answer.UNSUPPORTED,
+    2: Answer.REFUSED,
+    3: Answer.REFUSED,
+    4: Answer.REFUSED,  # device failure: of the hardware behind one register, it may be
+}
+_BUSY = (5, 6)
+"""Acknowledged, but it takes time; busy. The specification asks to send it again later."""
+
+BUSY_PAUSE_S = 0.1
+"""Before a busy device is asked a second time, once in a scan; a period at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +40,14 @@ class Refused:
 
     code: int
 
+    @property
+    def quality(self) -> int:
+        """What it means for the tags that were asked for."""
+        return _QUALITIES.get(self.code, Quality.BAD_DEVICE_FAILURE)
+
 
 Reply = Sequence[int] | Sequence[bool] | Refused
-Read = Callable[[Request], Awaitable[Reply]]
+Ask = Callable[[Request], Awaitable[Reply]]
 
 
 class _Columns:
@@ -48,90 +57,43 @@ class _Columns:
         self.values: list[Scalar] = [None] * len(plan.scanned)
         self.qualities = [Quality.GOOD] * len(plan.scanned)
 
-    def take(self, request: Request, reply: Reply) -> bool:
-        """Store what the device answered; return whether it gave the values."""
+    def take(self, request: Request, reply: Reply) -> Answer:
+        """Store what the device answered."""
         if isinstance(reply, Refused):
-            quality = _QUALITIES.get(reply.code, Quality.BAD_DEVICE_FAILURE)
             for column in request.columns:
-                self.qualities[column] = quality
-            return False
+                # A refused merge says nothing against a value that came by itself.
+                if self.values[column] is None:
+                    self.qualities[column] = reply.quality
+            return _ANSWERS.get(reply.code, Answer.FAILED)
         for column, value in zip(request.columns, request.decode(reply), strict=True):
             self.values[column] = value
-            self.qualities[column] = Quality.GOOD
-        return True
-
-
-class _MergedRead:
-    """One request as it was compiled, and the smaller ones that stand for it while they must."""
-
-    def __init__(self, whole: Request, gap_max: int, read: Read) -> None:
-        self._whole = whole
-        self._gap_max = gap_max
-        self._read = read
-        self._parts = [whole]
-        self._all_refused = False
-        self._turn = 0
-        """Item that is asked by itself next, while all of them are refused."""
-        self._all_given = False
-        self._merging = Probes()
-
-    async def take(self, columns: _Columns) -> None:
-        """Read into `columns`. Raises SourceUnavailable."""
-        whole, parts = self._whole, self._parts
-        if self._all_given and self._merging.due():
-            parts = [whole]
-        if parts == [whole]:
-            reply = await self._read(whole)
-            if columns.take(whole, reply):
-                self._parts, self._all_refused, self._all_given = parts, False, False
-                self._merging.settled()
-                return
-            if not _divisible(whole, reply):
-                return
-            if self._all_refused and not await self._one_is_given():
-                return
-            parts = halves(whole, self._gap_max)
-        given, refused = await self._settle(parts, columns)
-        self._all_refused, self._all_given = not given, not refused
-        self._parts = [whole] if self._all_refused else given + refused
-        if self._all_given:
-            self._merging.start()
-
-    async def _settle(
-        self, parts: list[Request], columns: _Columns
-    ) -> tuple[list[Request], list[Request]]:
-        """Read parts, in halves where refused; return the requests given, and those refused."""
-        given: list[Request] = []
-        refused: list[Request] = []
-        waiting = parts[::-1]
-        while waiting:
-            request = waiting.pop()
-            reply = await self._read(request)
-            if columns.take(request, reply):
-                given.append(request)
-            elif _divisible(request, reply):
-                waiting += halves(request, self._gap_max)[::-1]
-            else:
-                refused.append(request)
-        return given, refused
-
-    async def _one_is_given(self) -> bool:
-        self._turn = (self._turn + 1) % len(self._whole.items)
-        [alone] = plan_requests([self._whole.items[self._turn]], self._gap_max)
-        return not isinstance(await self._read(alone), Refused)
-
-
-def _divisible(request: Request, reply: Reply) -> bool:
-    refused = isinstance(reply, Refused) and reply.code in (_ILLEGAL_ADDRESS, _ILLEGAL_VALUE)
-    return refused and len(request.items) > 1
+            self.qualities[column] = (
+                Quality.GOOD if value is not None else Quality.BAD_DECODING_ERROR
+            )
+        return Answer.GIVEN
 
 
 class GroupReader:
     """One group on one connection."""
 
-    def __init__(self, plan: Plan, requests: Sequence[Request], gap_max: int, read: Read) -> None:
-        self._plan = plan
-        self._reads = [_MergedRead(request, gap_max, read) for request in requests]
+    def __init__(
+        self,
+        group: CompiledGroup[Address],
+        limits: Limits,
+        ask: Ask,
+        new_probes: Callable[[], Probes] = Probes,
+    ) -> None:
+        self._plan = group.plan
+        self._addresses = dict(enumerate(group.addresses))
+        self._ask = ask
+        fields = fields_of(map(Item._make, self._addresses.items()))
+        self._survey = Survey(fields, limits.plan, new_probes)
+        self._requests: dict[Read, Request] = {}
+        """Compiled, of all reads of the scan before."""
+        self._qualities = [Quality.BAD_WAITING_FOR_INITIAL_DATA] * len(group.addresses)
+        self._busy_pause_s = min(BUSY_PAUSE_S, group.plan.period_ms / 1000)
+        self._patient = True
+        """In this scan a busy device may be waited for."""
 
     async def scan(self) -> Scan:
         """Return one scan of every tag; those that the device refuses are Bad.
@@ -139,8 +101,20 @@ class GroupReader:
         Raises SourceUnavailable.
         """
         columns = _Columns(self._plan)
-        for read in self._reads:
-            await read.take(columns)
+        self._patient = True
+        reads = self._survey.begin()
+        for column in self._survey.left_out:
+            columns.qualities[column] = self._qualities[column]
+        compiled, self._requests = self._requests, {}
+        while reads:
+            answers = []
+            for read in reads:
+                request = compiled.get(read) or Request(read, self._addresses)
+                self._requests[read] = request
+                reply = await self._patiently(request)
+                answers.append((read, columns.take(request, reply)))
+            reads = self._survey.heard(answers)
+        self._qualities = columns.qualities
         return Scan(
             plan=self._plan.fingerprint,
             read_at_ns=now_ns(),
@@ -148,3 +122,12 @@ class GroupReader:
             values=columns.values,
             qualities=columns.qualities if any(columns.qualities) else None,
         )
+
+    async def _patiently(self, request: Request) -> Reply:
+        """Return the device's reply; of a busy one the second, once in a scan."""
+        reply = await self._ask(request)
+        if self._patient and isinstance(reply, Refused) and reply.code in _BUSY:
+            self._patient = False
+            await asyncio.sleep(self._busy_pause_s)
+            reply = await self._ask(request)
+        return reply

@@ -1,20 +1,30 @@
 """The asyncua client of one server: its security, and its errors in words."""
 
+import asyncio
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 
 from asyncua import ua
 from asyncua.client.client import Client
-from asyncua.crypto import security_policies, uacrypto
+from asyncua.crypto import uacrypto
 from asyncua.ua.uaerrors import UaError, UaStatusCodeError
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import rsa
 
-from collectors.opcua.config import PEM_MARK, OpcuaConfig
+from collectors.opcua.config import OpcuaAccess
+from collectors.opcua.security import (
+    MODES,
+    POLICIES,
+    TRUST_COMMAND,
+    check_session,
+    discovered_certificate,
+    gateway_identity,
+    pinned_certificate,
+    say_once,
+    user_identity,
+)
 from collectors.resolving import resolved
 from common.errors import SourceUnavailable
 
@@ -25,11 +35,6 @@ APPLICATION_URI = "urn:tailrace:gateway"
 _NEVER_S = 86_400.0
 """Of asyncua's watchdog: it declares a busy server dead; device.py has its own."""
 
-_POLICIES: dict[str, Any] = {
-    "basic256sha256": security_policies.SecurityPolicyBasic256Sha256,
-    "aes128_sha256_rsaoaep": security_policies.SecurityPolicyAes128Sha256RsaOaep,
-    "aes256_sha256_rsapss": security_policies.SecurityPolicyAes256Sha256RsaPss,
-}
 ForgedMessage: type[Exception] = vars(uacrypto)["InvalidSignature"]
 """asyncua's own, beside the one of cryptography that it hides behind the same name."""
 MALFORMED = (
@@ -55,15 +60,44 @@ ERRORS = (
     UnsupportedAlgorithm,
     *MALFORMED,
 )
-_UNTRUSTED = "trust the gateway's certificate on the server, and check server_cert_file"
+_UNTRUSTED = (
+    "trust the gateway's certificate at the server (many keep it under `rejected`); its file and "
+    f"fingerprint: {TRUST_COMMAND} own"
+)
+_CLOCKS = "compare the clocks of the gateway and the server, and correct the wrong one"
+_USER = "check user and password_file, or user_cert_file"
 _ADVICE = {
     "BadCertificateUntrusted": _UNTRUSTED,
+    "BadCertificateChainIncomplete": _UNTRUSTED,
     "BadSecurityChecksFailed": _UNTRUSTED,
+    "BadCertificateInvalid": f"the server does not take the gateway's certificate; {_UNTRUSTED}",
+    "BadCertificateTimeInvalid": (
+        f"the server finds the gateway's certificate expired or not yet valid; {_CLOCKS}"
+    ),
+    "BadCertificateHostNameInvalid": (
+        "the server misses a host name that it knows in the gateway's certificate; give it one "
+        "with cert_file and key_file, or turn that check off at the server"
+    ),
     "BadCertificateUriInvalid": "the certificate's URI must be the one the server expects",
-    "BadUserAccessDenied": "check user and password_file, and the user's rights on the server",
-    "BadIdentityTokenRejected": "check user and password_file",
-    "BadIdentityTokenInvalid": "check user and password_file; anonymous may not be allowed",
+    "BadCertificateUseNotAllowed": (
+        "the server finds the gateway's certificate made for another use; give one with cert_file"
+    ),
+    "BadCertificateRevoked": "the server's trust list revokes the gateway's certificate",
+    "BadCertificateRevocationUnknown": (
+        "the server has no revocation list of the authority of the gateway's certificate; add it"
+    ),
+    "BadSecurityPolicyRejected": "enable the security policy at the server, or set another",
+    "BadSecurityModeRejected": "enable the security mode at the server, or set another",
+    "BadInvalidTimestamp": _CLOCKS,
+    "BadUserAccessDenied": f"{_USER}, and the user's rights on the server",
+    "BadUserSignatureInvalid": "user_key_file does not fit, or the server does not trust the user",
+    "BadIdentityTokenRejected": _USER,
+    "BadIdentityTokenInvalid": f"{_USER}; anonymous may not be allowed",
     "BadTooManySessions": "the server has no session free; close unused clients",
+    "BadTcpNotEnoughResources": "the server has no connection free; close unused clients",
+    "BadTcpServerTooBusy": "the server has no connection free; close unused clients",
+    "BadTcpEndpointUrlInvalid": "the server does not know the path of `endpoint`; correct it",
+    "BadLicenseLimitsExceeded": "the server's licence allows no more; close unused clients",
 }
 
 
@@ -71,17 +105,69 @@ class AddressedClient(Client):
     """A client that connects to an address, and speaks to the server by the endpoint's name."""
 
     address = ""
+    check: Callable[[ua.CreateSessionResult], None] | None = None
+    """Called with the session that the server has made, before we say who the user is."""
 
     async def connect_socket(self) -> None:
         """Open the connection. The look-up of a name could not be bounded here."""
         await self.uaclient.connect_socket(self.address, self.server_url.port or 0)
 
+    async def create_session(self) -> ua.CreateSessionResult:
+        """Create the session, and close it again when it must not be used."""
+        result = await super().create_session()
+        if self.check:
+            try:
+                self.check(result)
+            except SourceUnavailable:
+                # Sessions are scarce: the server would keep this one until it times out.
+                with suppress(*ERRORS):
+                    await self.uaclient.close_session(True)  # noqa: FBT003 - their signature
+                raise
+        return result
 
-async def new_client(config: OpcuaConfig) -> Client:
-    """Return a client that is not connected.
 
-    Raises SourceUnavailable when the name does not resolve, or a file is unusable.
+async def new_client(config: OpcuaAccess) -> Client:
+    """Return a client that is not connected, and will speak to nobody but the trusted server.
+
+    With a trust list the server is asked for its certificate first, on a connection of its own.
+    Raises SourceUnavailable when the name does not resolve, a file is unusable, or the server's
+    certificate is not trusted; the library's errors when the server cannot be asked.
     """
+    client = await _bare_client(config)
+    if config.security == "none":
+        say_once(
+            config.device,
+            "the connection is not secured: anybody on the network can read the values, and "
+            "change them on their way; set security",
+            warn=False,
+        )
+        client.check = partial(_check, config, None, None)
+        return client
+    # Making a key takes its time, and happens once in the life of a gateway.
+    own = await asyncio.to_thread(
+        gateway_identity, config, client.address, client.server_url.port or 0
+    )
+    client.application_uri = own.application_uri or APPLICATION_URI
+    _add_user(client, config)
+    discovered = None
+    if config.server_cert_file:
+        server = pinned_certificate(config)
+    else:
+        # Their protocol object is of use once; the session gets one of its own.
+        asking = await _bare_client(config)
+        discovered = await asking.connect_and_get_server_endpoints()
+        host = str(client.server_url.hostname)
+        server = discovered_certificate(config, discovered, host)
+    policy = POLICIES[config.security or ""](
+        server, own.certificate, own.key, MODES[config.security_mode]
+    )
+    client.security_policy = policy
+    client.uaclient.set_security(policy)
+    client.check = partial(_check, config, discovered, server)
+    return client
+
+
+async def _bare_client(config: OpcuaAccess) -> AddressedClient:
     client = AddressedClient(
         config.endpoint, timeout=config.reply_timeout_ms / 1000, watchdog_intervall=_NEVER_S
     )
@@ -89,76 +175,29 @@ async def new_client(config: OpcuaConfig) -> Client:
     client.name = client.description = "Tailrace gateway"
     client.application_uri = APPLICATION_URI
     client.session_timeout = int(LIFETIME_S * 1000)
-    try:
-        await _secure(client, config)
-    except ERRORS as error:
-        # The text of a library may quote what it read; its first line says enough.
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise SourceUnavailable(
-            f"{config.endpoint}: certificate, key or password file cannot be used: {reason}; "
-            "a key needs RSA and no passphrase (openssl pkey -in KEY -out KEY removes it)"
-        ) from error
     return client
 
 
-async def _secure(client: Client, config: OpcuaConfig) -> None:
-    if config.security != "none":
-        own, key, server = map(
-            _loadable, (config.cert_file, config.key_file, config.server_cert_file)
-        )
-        certificate = await uacrypto.load_certificate(own.path_or_content, own.extension)
-        client.application_uri = _own_uri(certificate)
-        await _check_kinds(certificate, key, server)
-        # With the server's certificate given, no endpoint is asked for one unprotected, and
-        # only the holder of its key can answer.
-        await client.set_security(
-            _POLICIES[config.security],
-            own,
-            key,
-            server_certificate=server,
-            mode=ua.MessageSecurityMode.SignAndEncrypt,
-        )
-    if config.user:
+def _add_user(client: AddressedClient, config: OpcuaAccess) -> None:
+    user = user_identity(config)
+    if isinstance(user, str):
         client.set_user(config.user)
-        client.set_password(_password(Path(config.password_file)))
+        client.set_password(user)
+    elif user is not None:
+        client.user_certificate, client.user_private_key = user
 
 
-async def _check_kinds(
-    certificate: x509.Certificate, key: uacrypto.CertProperties, server: uacrypto.CertProperties
+def _check(
+    config: OpcuaAccess,
+    discovered: Sequence[ua.EndpointDescription] | None,
+    certificate: x509.Certificate | None,
+    result: ua.CreateSessionResult,
 ) -> None:
-    """Raise ValueError for keys that every policy here would stumble over later."""
-    private = await uacrypto.load_private_key(key.path_or_content, None, key.extension)
-    theirs = await uacrypto.load_certificate(server.path_or_content, server.extension)
-    if not isinstance(private, rsa.RSAPrivateKey):
-        raise ValueError("key_file holds no RSA key")  # noqa: TRY004 - of a file, not an argument
-    if private.public_key() != certificate.public_key():
-        raise ValueError("key_file is not the key of cert_file")
-    if not isinstance(theirs.public_key(), rsa.RSAPublicKey):
-        raise ValueError("the key of server_cert_file is not RSA")  # noqa: TRY004 - the same
-
-
-def _loadable(name: str) -> uacrypto.CertProperties:
-    """Return a file's content and kind; asyncua would go by the name, and take .key for DER."""
-    content = Path(name).read_bytes()
-    return uacrypto.CertProperties(content, "pem" if PEM_MARK in content else "der")
-
-
-def _password(path: Path) -> str:
-    return path.read_text(encoding="utf-8").rstrip("\r\n")
-
-
-def _own_uri(certificate: x509.Certificate) -> str:
-    """Return the application URI of our certificate; servers compare it with what we claim."""
-    try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return APPLICATION_URI
-    uris = names.get_values_for_type(x509.UniformResourceIdentifier)
-    return uris[0] if uris else APPLICATION_URI
+    check_session(config, result.ServerEndpoints or [], discovered, certificate)
 
 
 @contextmanager
-def as_unavailable(config: OpcuaConfig) -> Iterator[None]:
+def as_unavailable(config: OpcuaAccess) -> Iterator[None]:
     """Turn what the library raises into SourceUnavailable with words for an engineer."""
     try:
         yield
@@ -173,21 +212,18 @@ def status_name(code: int) -> str:
     return ua.StatusCode(ua.UInt32(code)).name
 
 
-def _words(error: Exception, config: OpcuaConfig) -> str:
-    secured = config.security != "none"
+def _words(error: Exception, config: OpcuaAccess) -> str:
     text = str(error) or type(error).__name__
     match error:
-        case ConnectionRefusedError():
-            text = "refused the connection; is the OPC UA server running on this port?"
-        case TimeoutError():
-            text = f"gave no answer within {config.reply_timeout_ms} ms"
-            if secured:
-                text += f"; does it offer {config.security}, and is server_cert_file its own?"
+        case OSError():
+            text = _network_words(error, config)
         case UaStatusCodeError():
             name = status_name(error.code)
             text = f"{name}; {_ADVICE[name]}" if name in _ADVICE else name
         case AssertionError() | InvalidSignature() | ForgedMessage():
             text = f"the secure channel was not opened; {_UNTRUSTED}"
+            if config.server_cert_file:
+                text += "; is server_cert_file the server's own?"
         case _ if "No matching endpoints" in text:
             text = f"does not offer security = {config.security!r}; choose another"
         case _ if isinstance(error, MALFORMED):
@@ -196,3 +232,21 @@ def _words(error: Exception, config: OpcuaConfig) -> str:
                 "is an OPC UA server, and its version"
             )
     return text
+
+
+def _network_words(error: OSError, config: OpcuaAccess) -> str:
+    secured = config.security != "none"
+    match error:
+        case ConnectionRefusedError():
+            return "refused the connection; is the OPC UA server running on this port?"
+        case ConnectionError():
+            text = f"closed the connection ({error})"
+            return f"{text}; if it does so at every attempt, {_UNTRUSTED}" if secured else text
+        case TimeoutError():
+            text = f"gave no answer within {config.reply_timeout_ms} ms"
+            if secured and config.server_cert_file:
+                return f"{text}; does it offer {config.security}, and is server_cert_file its own?"
+            if secured:
+                return f"{text}; does it hold the key of its certificate? {_UNTRUSTED}"
+            return text
+    return str(error) or type(error).__name__

@@ -8,6 +8,8 @@ from typing import NamedTuple
 from common.records import ALL_COLUMNS, Plan, Quality, Scalar, Scan, ValueType
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EXACT = 2**53
+"""A float64 holds every integer up to here."""
 _INT64_MIN, _INT64_MAX, _UINT64_MAX = -(2**63), 2**63 - 1, 2**64 - 1
 
 
@@ -34,7 +36,10 @@ def instant_ns(at: datetime | None) -> int | None:
 
 
 def scalar_of(value: object, value_type: ValueType) -> Scalar:
-    """Return the value as its column's type. Raises ValueError when it is of another kind."""
+    """Return the value as its column's type, as long as nothing of it is lost.
+
+    Raises ValueError when it is of another kind, or too large to be kept exactly.
+    """
     fits: Scalar = None
     match value_type:
         case ValueType.BOOL if isinstance(value, bool):
@@ -43,8 +48,8 @@ def scalar_of(value: object, value_type: ValueType) -> Scalar:
             fits = int(value)  # type: ignore[call-overload]  # An enumeration becomes its number.
         case ValueType.UINT64 if _is_int(value, 0, _UINT64_MAX):
             fits = int(value)  # type: ignore[call-overload]
-        case ValueType.FLOAT64 if isinstance(value, int | float) and not isinstance(value, bool):
-            fits = float(value)
+        case ValueType.FLOAT64 if isinstance(value, float) or _is_int(value, -_EXACT, _EXACT):
+            fits = float(value)  # type: ignore[arg-type]
         case ValueType.STRING if isinstance(value, str):
             fits = text_of(value)[0]
         case ValueType.STRING if isinstance(value, datetime):

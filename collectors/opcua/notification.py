@@ -1,146 +1,191 @@
-"""Notifications of one publication → values and qualities; and what is worth a line in the log."""
+"""Samples of one publication, or of one reading → values and qualities of columns."""
 
-import logging
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from asyncua import ua
 from asyncua.ua.uaerrors import UaError
 
-from collectors.compiling import CompiledGroup
-from collectors.opcua.address import NodeAddress
-from collectors.opcua.client import status_name
-from collectors.opcua.decode import Notified, instant_ns, scalar_of, text_of
-from common.log import get_log
-from common.records import Plan, Quality, Scalar, ValueType
+from collectors.opcua.decode import Notified, scalar_of, text_of
+from collectors.opcua.items import Item
+from collectors.opcua.ledger import Ledger
+from collectors.opcua.structures import Definitions, Structure
+from collectors.opcua.wire import ARRAY, BYTE_STRING, NOTHING, STRING, XML_ELEMENT, Sample
+from common.records import Plan, Quality, Scalar, ValueType, quality_name
 
 SEVERITY_AND_CODE = 0xFFFF0000
 """Of a status code; the lower half says more of the value, not of its quality."""
-NAMES_SHOWN = 5
-"""Of the tags that one line of the log speaks of."""
 
 _OVERFLOW = 0x00000480
 """InfoType DataValue, Overflow: the server's queue of the tag was too short (10000-4, 7.39.1)."""
-
-log = get_log(__name__)
-
-
-@dataclass
-class Ledger:
-    """What outlives a session, so that a state is logged when it changes, not while it lasts."""
-
-    overflows: int = 0
-    """Publications in which the server had dropped values of a tag."""
-    refused: dict[tuple[str, int], int] = field(default_factory=dict)
-    """(Group, column) → status code of tags that the server does not give."""
-    misfits: set[tuple[str, int]] = field(default_factory=set)
-    """(Group, column) of tags whose values are not of their column's type."""
-    silent: set[tuple[str, int]] = field(default_factory=set)
-    """(Group, column) of tags that the server accepted, and never reported."""
-    unparsable: bool = False
-    """The server once sent a value that ends the whole publication: look for it at connect."""
-
-    def note_refused(self, plan: Plan, asked: Iterable[int], refused: dict[int, int]) -> None:
-        """Remember which of the asked columns are refused; log those that were not before."""
-        fresh: dict[int, list[int]] = {}
-        for column, code in refused.items():
-            if self.refused.get((plan.group, column)) != code:
-                fresh.setdefault(code, []).append(column)
-            self.refused[plan.group, column] = code
-        for code, columns in fresh.items():
-            text = "the server does not give these tags; check their addresses"
-            _log(logging.WARNING, text, plan, columns, status_name(code))
-        back = [
-            column
-            for column in asked
-            if column not in refused and self.refused.pop((plan.group, column), None) is not None
-        ]
-        if back:
-            _log(logging.INFO, "the server gives these tags now", plan, back, "Good")
-
-    def note_misfits(self, plan: Plan, reasons: dict[int, str]) -> None:
-        """Remember the columns whose values do not fit; log each of them once."""
-        fresh: dict[str, list[int]] = {}
-        for column, reason in reasons.items():
-            if (plan.group, column) not in self.misfits:
-                self.misfits.add((plan.group, column))
-                fresh.setdefault(reason, []).append(column)
-        for reason, columns in fresh.items():
-            text = "values do not fit the 'type' of these tags; correct their 'type' column"
-            _log(logging.WARNING, text, plan, columns, reason)
-
-    def note_silent(self, plan: Plan, columns: list[int]) -> None:
-        """Remember the columns without a first value; log each of them once."""
-        fresh = [column for column in columns if (plan.group, column) not in self.silent]
-        self.silent.update((plan.group, column) for column in fresh)
-        if fresh:
-            text = "the server accepted these tags but reports no value; check them on the server"
-            _log(logging.WARNING, text, plan, fresh, "BadWaitingForInitialData")
-
-    def note_overflow(self, plan: Plan) -> None:
-        """Count a publication that does not hold everything; log the first."""
-        if not self.overflows:
-            text = "the server dropped values between two publications; raise queue_size"
-            log.warning(text, device=plan.device, group=plan.group)
-        self.overflows += 1
+_FITTING = {
+    ValueType.BOOL: frozenset({1}),
+    ValueType.INT64: frozenset({2, 3, 4, 5, 6, 7, 8}),
+    ValueType.UINT64: frozenset({3, 5, 7, 9}),
+    ValueType.FLOAT64: frozenset({10, 11}),
+    ValueType.STRING: frozenset[int](),
+    ValueType.BYTES: frozenset[int](),
+}
+"""Built-in types whose every value is one of the column's, as it stands."""
+STRUCTURE = 22
+"""In `kind`: an ExtensionObject."""
+_EMPTY: dict[int, Scalar] = {STRING: "", XML_ELEMENT: "", BYTE_STRING: b""}
 
 
 def notified(
-    group: CompiledGroup[NodeAddress],
-    items: Iterable[ua.MonitoredItemNotification],
-    refused: dict[int, int],
+    plan: Plan,
+    items: Sequence[Item],
+    changes: Iterable[tuple[int, Sample]],
     ledger: Ledger,
+    definitions: Definitions,
+    *,
+    doubtful: bool = False,
 ) -> list[Notified]:
-    """Return what the items say, in their order, after the columns that are refused.
+    """Return what the changes say, in their order. `doubtful`: the server's clock has jumped.
 
     Raises UaError when the server reports an item that it was never asked for.
     """
-    found = [Notified(column, None, code, None) for column, code in refused.items()]
+    found: list[Notified] = []
     reasons: dict[int, str] = {}
     overflowed = False
-    for item in items:
-        column, data = int(item.ClientHandle), item.Value
-        if column >= len(group.addresses):
-            raise UaError(f"reported item {column}, which it was never asked for")
-        code = data.StatusCode.value if data.StatusCode else Quality.GOOD
-        value, quality = None, code & SEVERITY_AND_CODE
-        if quality < Quality.BAD:
-            try:
-                value, text_quality = _value(data.Value, group.addresses[column].value_type)
-                quality = quality or text_quality
-                if value is None:
-                    quality = Quality.BAD_WAITING_FOR_INITIAL_DATA
-            except ValueError as error:
-                quality = Quality.BAD_TYPE_MISMATCH
-                reasons[column] = str(error)
-        if code & _OVERFLOW == _OVERFLOW:
+    count = len(items)
+    for handle, brought in changes:
+        if handle >= count:
+            raise UaError(f"reported item {handle}, which it was never asked for")
+        item, (value, kind, status, source_at_ns) = items[handle], brought
+        target = item.targets[0]
+        if not status and item.whole and kind in _FITTING[target.value_type]:
+            # Nearly every value; the float of a float column may not become another object.
+            quality = Quality.UNCERTAIN if doubtful and source_at_ns else Quality.GOOD
+            found.append(Notified(target.column, value, quality, source_at_ns))
+            continue
+        quality = status & SEVERITY_AND_CODE
+        if status & _OVERFLOW == _OVERFLOW:
             # Whoever integrates or counts must see that values before this one are missing.
             overflowed, quality = True, quality or Quality.UNCERTAIN
-        found.append(Notified(column, value, quality, instant_ns(data.SourceTimestamp)))
+        if doubtful and source_at_ns:
+            quality = quality or Quality.UNCERTAIN
+        sample = brought
+        if kind & ~ARRAY == STRUCTURE and quality < Quality.BAD:
+            try:
+                sample = brought._replace(value=definitions.opened(value))
+            except ValueError as error:
+                quality = Quality.BAD_DECODING_ERROR
+                reasons |= dict.fromkeys(item.columns, str(error))
+        found += _columns(item, sample, quality, reasons)
     if reasons:
-        ledger.note_misfits(group.plan, reasons)
+        ledger.note_misfits(plan, reasons)
     if overflowed:
-        ledger.note_overflow(group.plan)
+        ledger.note_overflow(plan)
     return found
 
 
-def _value(variant: ua.Variant | None, value_type: ValueType) -> tuple[Scalar, int]:
-    """Return a scalar of the column's type and its quality; None when the variant holds nothing.
+def _columns(item: Item, sample: Sample, quality: int, reasons: dict[int, str]) -> list[Notified]:
+    """Return the item's columns; of those whose value does not fit, the reason as well."""
+    found = []
+    for column, path, value_type in item.targets:
+        value: Scalar = None
+        code = quality
+        if quality < Quality.BAD:
+            try:
+                steps = _own_step(item, sample) + path
+                value, code = _value(sample.value, sample.kind, steps, value_type)
+                code = quality if code == Quality.GOOD else code
+            except LookupError:
+                code = Quality.BAD_INDEX_RANGE_NO_DATA
+            except ValueError as error:
+                code = Quality.BAD_TYPE_MISMATCH
+                reasons[column] = str(error)
+        found.append(Notified(column, value, code, sample.source_at_ns))
+    return found
 
-    Raises ValueError when it holds something else. A null text or byte string is an empty one.
+
+def _own_step(item: Item, sample: Sample) -> tuple[int | str, ...]:
+    """Return the way to the one element that the server was asked for.
+
+    It sends an array of one; a server that knows no index ranges sends all of it.
     """
-    value = variant.Value if variant else None
-    if value is None:
-        empty = {ua.VariantType.String: "", ua.VariantType.ByteString: b""}
-        value = empty.get(variant.VariantType) if variant else None
-        return (None if value is None else scalar_of(value, value_type)), Quality.GOOD
-    if isinstance(value, ua.LocalizedText):
-        value = value.Text or ""
-    quality = text_of(value)[1] if isinstance(value, str) else Quality.GOOD
-    return scalar_of(value, value_type), quality
+    if not item.address.index_range or not sample.kind & ARRAY:
+        return ()
+    asked = tuple(int(each) for each in item.address.index_range.split(","))
+    first, alone = sample.value, True
+    for _ in asked:
+        alone = alone and isinstance(first, list) and len(first) == 1
+        first = first[0] if isinstance(first, list) and first else None
+    return (0,) * len(asked) if alone else asked
 
 
-def _log(level: int, text: str, plan: Plan, columns: list[int], reason: str) -> None:
-    names = ", ".join(plan.columns[column].name for column in columns[:NAMES_SHOWN])
-    more = f" and {len(columns) - NAMES_SHOWN} more" if len(columns) > NAMES_SHOWN else ""
-    log.log(level, text, device=plan.device, group=plan.group, tags=names + more, reason=reason)
+def _value(
+    value: Any, kind: int, path: tuple[int | str, ...], value_type: ValueType
+) -> tuple[Scalar, int]:
+    """Return what lies at the end of a path as a scalar of the column's type, and its quality.
+
+    Raises LookupError for an element that is missing, ValueError for what does not fit. A null
+    text or byte string is an empty one.
+    """
+    if kind == NOTHING:
+        return None, Quality.BAD_WAITING_FOR_INITIAL_DATA
+    for step in path:
+        value, kind = _step(value, step), kind & ~ARRAY
+    plain = _plain(value)
+    if plain is None:
+        plain = _EMPTY.get(kind)
+        if plain is None:
+            return None, Quality.BAD_WAITING_FOR_INITIAL_DATA
+    doubt = text_of(plain)[1] if isinstance(plain, str) else Quality.GOOD
+    return scalar_of(plain, value_type), doubt
+
+
+def _step(value: Any, step: int | str) -> Any:
+    value = value.Value if isinstance(value, ua.Variant) else value
+    if isinstance(step, int):
+        if value is None:
+            raise LookupError("no array")
+        if not isinstance(value, list):
+            raise ValueError(f"expected an array, found {_shown(value)}")  # noqa: TRY004 - a server's
+        return value[step]
+    members = _members(value)
+    if members is None:
+        raise ValueError(f"expected a structure with {step!r}, found {_shown(value)}")
+    if step not in members:
+        raise ValueError(f"the structure has no {step!r}; it has {', '.join(members)}")
+    return members[step]
+
+
+def _members(value: Any) -> dict[str, Any] | None:
+    """Return the members of a structure by name; None for what is none, or is not understood."""
+    if isinstance(value, Structure):
+        return value.members
+    names = getattr(type(value), "__dataclass_fields__", {})
+    if not names or isinstance(value, ua.ExtensionObject):
+        return None
+    return {name: getattr(value, name) for name in names if name != "Encoding"}
+
+
+def _plain(value: Any) -> Any:
+    """Return what a value of the standard's own kinds is to the rest of the world."""
+    while isinstance(value, ua.Variant | ua.DataValue):
+        value = value.Value
+    match value:
+        case ua.LocalizedText():
+            plain: Any = value.Text or ""
+        case ua.QualifiedName(NamespaceIndex=0):
+            plain = value.Name
+        case ua.QualifiedName():
+            plain = f"{value.NamespaceIndex}:{value.Name}"
+        case ua.NodeId():
+            plain = value.to_string()
+        case ua.StatusCode():
+            plain = quality_name(value.value)
+        case ua.XmlElement():
+            plain = value.Value
+        case _:
+            plain = value
+    return plain
+
+
+def _shown(value: Any) -> str:
+    """Return in words what was found; a structure that nobody explained is named by its type."""
+    if isinstance(value, ua.ExtensionObject):
+        return f"a structure that the server does not describe ({value.TypeId.to_string()})"
+    return type(value).__name__

@@ -1,6 +1,7 @@
 """`python -m demo.plant modbus --port N`: serve one machine of the line on 127.0.0.1.
 
-Prints `ready PORT` when it listens. Ends on SIGTERM or SIGINT.
+Prints `ready PORT` when it listens. Ends on SIGTERM or SIGINT, and with exit code 1 after a request
+that would have written (refusing.py).
 """
 
 import importlib

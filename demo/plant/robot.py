@@ -6,37 +6,71 @@ s=Robot.Joint2                Double   angle of joint 2, deg
 s=Robot.Program               String   state of the program: RUNNING or HOLD
 s=Robot.Cycles                Int64    cycles: +1 every `count_every_ms`
 s=Robot.MotorTemperature      Double   hottest motor, Cel
-"""
 
-import asyncio
+It can only be read: refusing.py.
+"""
 
 from asyncua import ua
 from asyncua.common.node import Node
+from asyncua.crypto.permission_rules import SimpleRoleRuleset
 from asyncua.server.server import Server
+from asyncua.ua.object_ids import ObjectIdNames, ObjectIds
 
 from demo.children import LOOPBACK, free_port
 from demo.plant.pace import announce, counts, moments, wave
+from demo.plant.refusing import Refusals
 
 NAMESPACE = "urn:tailrace:demo:robot"
 RUNS_S, CYCLE_S = 25.0, 30.0
 """The program holds for the last five seconds of every half minute."""
 
 
+_ENCODING = "Request_Encoding_DefaultBinary"
+_READS = frozenset(
+    getattr(ObjectIds, service + _ENCODING)
+    for service in (
+        "Read", "HistoryRead", "Browse", "BrowseNext", "TranslateBrowsePathsToNodeIds",
+        "RegisterNodes", "UnregisterNodes", "QueryFirst", "QueryNext", "Cancel",
+        "CreateSubscription", "ModifySubscription", "SetPublishingMode", "Publish", "Republish",
+        "TransferSubscriptions", "DeleteSubscriptions", "CreateMonitoredItems",
+        "ModifyMonitoredItems", "SetMonitoringMode", "SetTriggering", "DeleteMonitoredItems",
+        "CloseSecureChannel",
+    )
+)  # fmt: skip
+"""Services that change nothing but the session's own subscriptions (OPC 10000-4, section 5)."""
+
+
+class _OnlyReads(SimpleRoleRuleset):
+    """Asked by the server for every service of an open session, those it does not know included."""
+
+    def __init__(self, refusals: Refusals) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._refusals = refusals
+
+    def check_validity(self, _user: object, service: ua.NodeId, _body: object) -> bool:
+        """Return whether the service may be used; otherwise it ends in BadUserAccessDenied."""
+        number = service.Identifier
+        if number in _READS:
+            return True
+        name = ObjectIdNames.get(number) if isinstance(number, int) else None
+        self._refusals.note(f"OPC UA service {(name or str(number)).removesuffix(_ENCODING)}")
+        return False
+
+
 async def serve(port: int, count_every_ms: int) -> None:
-    """Serve until cancelled; `port` 0 takes any free one."""
+    """Serve until cancelled; `port` 0 takes any free one. Raises WriteRefused."""
     port = port or free_port()  # The endpoint's address names it, so it must be known first.
+    refusals = Refusals()
     server = Server()
     await server.init()
     server.set_endpoint(f"opc.tcp://{LOOPBACK}:{port}/")
     server.set_server_name("Robot")
-    server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
+    server.set_security_policy([ua.SecurityPolicyType.NoSecurity], _OnlyReads(refusals))
     server.set_identity_tokens([ua.AnonymousIdentityToken])
     nodes = await _nodes(server, await server.register_namespace(NAMESPACE))
     async with server:
         announce(port)
-        async with asyncio.TaskGroup() as machine:
-            machine.create_task(_count(nodes["Cycles"], count_every_ms))
-            machine.create_task(_move(nodes))
+        await refusals.live(_count(nodes["Cycles"], count_every_ms), _move(nodes))
 
 
 async def _nodes(server: Server, namespace: int) -> dict[str, Node]:

@@ -45,7 +45,7 @@ DEVICES = {
     "modbus": ('host = "slow.example"', '{ name = "T", address = "coil:0" }'),
     "s7": ('host = "slow.example"', '{ name = "T", address = "DB1.DBX0.0" }'),
     "opcua": (
-        'endpoint = "opc.tcp://slow.example:4840"',
+        'endpoint = "opc.tcp://slow.example:4840"\nsecurity = "none"',
         '{ name = "T", address = "i=2258", type = "DateTime" }',
     ),
 }

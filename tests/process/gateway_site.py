@@ -35,6 +35,7 @@ from demo.broker import EmbeddedBroker, MosquittoBroker
 from demo.children import Child, free_port
 from demo.configuration import GATEWAY_ID, SITE, Ports, write_configuration
 from demo.pki import Pki, make_pki
+from demo.plant.refusing import refused_in
 from demo.tls import consumer_context
 
 MACHINES = {"meter": "modbus", "press": "s7", "robot": "opcua"}
@@ -70,7 +71,10 @@ class Audit:
 
 
 class GatewaySite:
-    """Everything in one folder; `with` starts plant, broker and auditor, not the gateway."""
+    """Everything in one folder; `with` starts plant, broker and auditor, not the gateway.
+
+    Leaving it fails when a machine was ever asked to change anything.
+    """
 
     def __init__(self, folder: Path, broker: str = "embedded", count_every_ms: int = 100) -> None:
         self.folder = folder
@@ -106,8 +110,15 @@ class GatewaySite:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._stack.close()
+        if kind is None:
+            assert self.refused_writes() == [], "the gateway never asks a machine to change"
+
+    def refused_writes(self) -> list[str]:
+        """Return what the machines were asked to change, of all that the test did."""
+        logs = {name: self.logs_dir / f"{name}.log" for name in MACHINES}
+        return [f"{name}: {each}" for name, log in logs.items() for each in refused_in(log)]
 
     def at_exit(self, undo: Callable[[], object]) -> None:
         """Have something a test started undone with the rest."""

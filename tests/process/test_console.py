@@ -33,6 +33,7 @@ PROGRAMS = {
     "collector-modbus",
     "collector-s7",
     "collector-opcua",
+    "collector-s7plus",
     "collector-simulated",
     "normalizer",
     "uplink-uns",

@@ -23,20 +23,27 @@ async def plc() -> AsyncIterator[Plc]:
 def compiled(tmp_path: Path) -> Callable[..., OpcuaSettings]:
     """Return a function: endpoint, rows of (name, address, type), further keys → settings."""
 
-    def compile_it(endpoint: str, *rows: tuple[str, str, str], **keys: object) -> OpcuaSettings:
+    def compile_it(
+        endpoint: str,
+        *rows: tuple[str, ...],
+        columns: str = "name,address,type",
+        period_ms: int = 50,
+        **keys: object,
+    ) -> OpcuaSettings:
         (tmp_path / "ot").mkdir(exist_ok=True)
-        extra = "".join(f"{key} = {_toml(value)}\n" for key, value in keys.items())
+        keys = {"security": "none"} | keys
+        extra = "".join(f"{key} = {_toml(value)}\n" for key, value in keys.items() if value)
         (tmp_path / "ot/plant.toml").write_text(
             '[gateway]\nid = "g1"\nroot = "Acme/Line1"\n\n'
             f'[devices.press]\nprotocol = "opcua"\nendpoint = "{endpoint}"\n{extra}'
-            '[devices.press.groups.process]\nperiod_ms = 50\ntags = "tags.csv"\n'
+            f'[devices.press.groups.process]\nperiod_ms = {period_ms}\ntags = "tags.csv"\n'
         )
-        lines = ["name,address,type"] + [
+        lines = [columns] + [
             ",".join('"' + cell.replace('"', '""') + '"' for cell in row) for row in rows
         ]
         (tmp_path / "ot/tags.csv").write_text("\n".join(lines) + "\n")
         findings: list[Finding] = []
-        settings = compile_device(load_plant(tmp_path).devices[0], findings)
+        settings = compile_device(load_plant(tmp_path, tmp_path / "data").devices[0], findings)
         if settings is None:
             raise ValueError("\n".join(map(str, findings)))
         assert findings == []
@@ -46,4 +53,6 @@ def compiled(tmp_path: Path) -> Callable[..., OpcuaSettings]:
 
 
 def _toml(value: object) -> str:
-    return f'"{value}"' if isinstance(value, str | Path) else str(value)
+    # Text that begins as a list of TOML is one.
+    is_text = isinstance(value, str | Path) and not str(value).startswith("[")
+    return f'"{value}"' if is_text else str(value)

@@ -14,7 +14,7 @@ import pytest
 
 import collectors.opcua
 from collectors.opcua.address import parse_address
-from collectors.opcua.config import OpcuaSettings, compile_device
+from collectors.opcua.config import OpcuaConfig, OpcuaSettings, compile_device
 from collectors.opcua.decode import Notified, gather, instant_ns, scalar_of
 from common.errors import Finding
 from common.plant import load_plant
@@ -108,11 +108,12 @@ def test_findings_name_file_line_and_what_would_be_right(compiled: Compile) -> N
         ("opc.tcp://192.0.2.1", {}, "needs a port"),
         ("opc.tcp://me:secret@192.0.2.1:4840", {}, "endpoint"),
         (ENDPOINT, {"security": "basic256"}, "security"),
-        (ENDPOINT, {"security": "basic256sha256"}, "needs cert_file, key_file, server_cert_file"),
+        (ENDPOINT, {"security": "basic256sha256", "cert_file": "a.pem"}, "belong together"),
+        (ENDPOINT, {"security": "", "key_file": "a.pem"}, "security"),
         (ENDPOINT, {"user": "op", "password_file": "/x"}, "encrypted"),
         (ENDPOINT, {"password_file": "/x"}, "belong together"),
-        (ENDPOINT, {"cert_file": "pki/a.pem"}, "pki/a.pem: no such file"),
-        (ENDPOINT, {"cert_file": "/nowhere/a.pem"}, "no such file"),
+        (ENDPOINT, {"server_cert_file": "pki/a.pem"}, "pki/a.pem: no such file"),
+        (ENDPOINT, {"server_cert_file": "/nowhere/a.pem"}, "no such file"),
     ],
 )
 def test_keys_that_cannot_work_are_found_before_any_connect(
@@ -159,7 +160,7 @@ def test_the_sample_loads_and_its_comments_are_the_defaults(
     assert settings is not None, findings
     assert settings.intervals(settings.groups[0]) == (1000, 1000, 1)
     shown = set(tomllib.loads(SAMPLE.replace("\n#", "\n"))["devices"]["press"])
-    assert set(type(settings.config).__struct_fields__) <= shown, "every key is in the sample"
+    assert set(OpcuaConfig.__struct_fields__) <= shown, "every key is in the sample"
 
 
 def test_sampling_faster_than_publishing_keeps_every_sample(compiled: Compile) -> None:

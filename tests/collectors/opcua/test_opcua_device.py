@@ -22,7 +22,8 @@ import pytest
 from asyncua import ua
 from opcua_server import URI, Plc
 
-from collectors.opcua import device as device_module
+from collectors.opcua import session as session_module
+from collectors.opcua import subscription as subscription_module
 from collectors.opcua.config import OpcuaSettings
 from collectors.opcua.device import build_collector
 from common.errors import SourceUnavailable
@@ -169,8 +170,7 @@ async def test_a_node_that_does_not_exist_turns_only_its_own_tag_bad(
 async def test_a_refused_node_is_asked_for_again_and_becomes_good(
     plc: Plc, compiled: Compile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(device_module, "PROBE_S", 0.1)
-    monkeypatch.setattr(device_module, "RETRY_REFUSED_S", 0.2)
+    monkeypatch.setattr(session_module, "PROBE_S", 0.1)
     await plc.start({"A": double(1.0)})
     settings = compiled(
         plc.endpoint,
@@ -293,7 +293,7 @@ async def test_a_stopped_server_ends_the_session_and_a_new_one_brings_every_valu
 async def test_a_silent_but_living_server_is_healthy(
     plc: Plc, compiled: Compile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(device_module, "PROBE_S", 0.05)
+    monkeypatch.setattr(session_module, "PROBE_S", 0.05)
     await plc.start({"A": double(1.0)})
     settings = compiled(plc.endpoint, ("A", f"ns={plc.index};s=A", "Double"))
 
@@ -307,8 +307,8 @@ async def test_a_silent_but_living_server_is_healthy(
 async def test_a_subscription_that_died_alone_is_noticed(
     plc: Plc, compiled: Compile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(device_module, "PROBE_S", 0.2)
-    monkeypatch.setattr(device_module, "KEEP_ALIVE_S", 0.2)
+    monkeypatch.setattr(session_module, "PROBE_S", 0.2)
+    monkeypatch.setattr(subscription_module, "KEEP_ALIVE_S", 0.2)
     await plc.start({"A": double(1.0)})
     settings = compiled(plc.endpoint, ("A", f"ns={plc.index};s=A", "Double"))
 
@@ -361,12 +361,15 @@ async def test_values_that_the_server_dropped_are_counted(
 async def test_a_frozen_server_is_noticed_in_bounded_time(compiled: Compile) -> None:
     script = Path(__file__).parent / "opcua_server.py"
     child = subprocess.Popen(  # noqa: ASYNC220 - started before anything is timed
-        [sys.executable, str(script)], stdout=subprocess.PIPE, text=True
+        [sys.executable, str(script), '{"shift": 0, "values": [1.0]}'],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     try:
         assert child.stdout is not None
         endpoint = child.stdout.readline().strip()
-        settings = compiled(endpoint, ("A", f"nsu={URI};s=A", "Double"), reply_timeout_ms=500)
+        settings = compiled(endpoint, ("T0", f"nsu={URI};s=T0", "Double"), reply_timeout_ms=500)
         loop = asyncio.get_running_loop()
         collector = build_collector(settings)
 
@@ -383,7 +386,7 @@ async def test_a_frozen_server_is_noticed_in_bounded_time(compiled: Compile) -> 
                 pass
 
         os.kill(child.pid, signal.SIGCONT)
-        patient = compiled(endpoint, ("A", f"nsu={URI};s=A", "Double"), reply_timeout_ms=30_000)
+        patient = compiled(endpoint, ("T0", f"nsu={URI};s=T0", "Double"), reply_timeout_ms=30_000)
         async with build_collector(patient).connect() as session:
             os.kill(child.pid, signal.SIGSTOP)
             left_at_s = loop.time()

@@ -10,15 +10,18 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import pytest
 from asyncua import ua
 from asyncua.server.internal_subscription import InternalSubscription
+from opcua_proxy import proxy, unparsable_mark
 from opcua_server import Plc
 
 from collectors.opcua import device as device_module
+from collectors.opcua import session as session_module
+from collectors.opcua import subscription as subscription_module
 from collectors.opcua.config import OpcuaSettings
 from collectors.opcua.device import build_collector
 from collectors.runner import DeviceState, keep_collecting
@@ -26,7 +29,6 @@ from common.errors import SourceUnavailable
 from common.records import Plan, Quality, Scan, decode_scan, encode_scan
 
 Compile = Callable[..., OpcuaSettings]
-Change = Callable[[bytes], bytes]
 
 
 STRING = ua.VariantType.String
@@ -34,45 +36,6 @@ STRING = ua.VariantType.String
 
 def double(value: float) -> ua.Variant:
     return ua.Variant(value, ua.VariantType.Double)
-
-
-@asynccontextmanager
-async def proxy(port: int, changing: Callable[[], Change]) -> AsyncIterator[str]:
-    """Yield the endpoint of a proxy; `changing` makes one Change of each connection's replies."""
-    tasks: set[asyncio.Task[None]] = set()
-
-    async def pump(
-        reader: asyncio.StreamReader, writer: asyncio.StreamWriter, change: Change
-    ) -> None:
-        with suppress(ConnectionError):
-            while data := await reader.read(65_536):
-                writer.write(change(data))
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.add(task)
-        inner, outer = await asyncio.open_connection("127.0.0.1", port)
-        pumps = [
-            asyncio.create_task(pump(reader, outer, lambda data: data)),
-            asyncio.create_task(pump(inner, writer, changing())),
-        ]
-        with suppress(asyncio.CancelledError):
-            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
-        for each in pumps:
-            each.cancel()
-        for stream in (writer, outer):
-            stream.close()
-        tasks.discard(task)
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield f"opc.tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        server.close()
-        for task in list(tasks):
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def rows_until(
@@ -149,12 +112,9 @@ async def test_a_value_that_nobody_can_parse_is_one_bad_tag_and_not_silence(
     """Type byte 0x16 says ExtensionObject, but a text follows: nobody can read the publication."""
     await plc.start({"A": double(1.0), "Odd": ua.Variant("MARKMARK", STRING), "Fixed": double(7.0)})
 
-    def spoil(data: bytes) -> bytes:
-        return data.replace(b"\x0c\x08\0\0\0MARKMARK", b"\x16\x08\0\0\0MARKMARK")
-
-    async with proxy(plc.port, lambda: spoil) as endpoint:
+    async with proxy(plc.port, lambda: unparsable_mark) as between:
         settings = compiled(
-            endpoint,
+            between.endpoint,
             ("A", f"ns={plc.index};s=A", "Double"),
             ("Odd", f"ns={plc.index};s=Odd", "String"),
             ("Fixed", f"ns={plc.index};s=Fixed", "Double"),
@@ -203,8 +163,8 @@ async def test_the_first_publication_of_a_subscription_is_missed_when_it_does_no
 async def test_tags_whose_first_value_never_comes_are_bad_and_named_once(
     plc: Plc, compiled: Compile, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(device_module, "PROBE_S", 0.1)
-    monkeypatch.setattr(device_module, "KEEP_ALIVE_S", 0.1)
+    monkeypatch.setattr(session_module, "PROBE_S", 0.1)
+    monkeypatch.setattr(subscription_module, "KEEP_ALIVE_S", 0.1)
     made = prepared(monkeypatch, _publishing_enabled=False)
     await plc.start({"A": double(1.0), "B": double(2.0)})
     settings = compiled(
@@ -292,9 +252,9 @@ async def test_noise_on_the_wire_is_an_unavailable_source_and_nothing_else(
                 encode_scan(await anext(scans))
                 outcomes["scans"] += 1
 
-    async with proxy(plc.port, lambda: Noise(rng)) as endpoint:
+    async with proxy(plc.port, lambda: Noise(rng)) as between:
         settings = compiled(
-            endpoint,
+            between.endpoint,
             ("A", f"ns={plc.index};s=A", "Double"),
             ("Text", f"ns={plc.index};s=Text", "String"),
             reply_timeout_ms=100,

@@ -23,7 +23,7 @@ def s7() -> Iterator[Plc]:
 def s7_compiled(tmp_path: Path) -> Callable[..., S7Settings]:
     """Return a function: port, rows of (name, address, type), further keys → settings."""
 
-    def compile_it(port: int, *rows: tuple[str, str, str], **keys: int) -> S7Settings:
+    def compile_it(port: int, *rows: tuple[str, str, str], **keys: object) -> S7Settings:
         (tmp_path / "ot").mkdir(exist_ok=True)
         extra = "".join(f"{key} = {value}\n" for key, value in keys.items())
         (tmp_path / "ot/plant.toml").write_text(

@@ -13,7 +13,7 @@ import collectors
 from collectors.registry import PROTOCOLS, builder_of, compiler_of
 
 ROOT = Path(collectors.__file__).parents[1]
-LIBRARIES = ("pymodbus", "snap7", "asyncua")
+LIBRARIES = ("pymodbus", "snap7", "asyncua", "s7commplus")
 
 
 def answer(program: str) -> str:

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import pytest
 
-from collectors.polling import poll
+from collectors.polling import phase_of, poll
 from common.errors import SourceUnavailable
 from common.records import Plan, Scan
 
@@ -37,9 +37,16 @@ def plan(period_ms: int) -> Plan:
 
 
 async def polled(
-    periods_ms: list[int], reply_s: Callable[[int], float], until_s: float
+    periods_ms: list[int],
+    reply_s: Callable[[int], float],
+    until_s: float,
+    *,
+    phase_s: float | None = None,
 ) -> tuple[list[tuple[int, float]], int]:
-    """Return (group, instant at which its read began) of every read, and the overruns."""
+    """Return (group, instant at which its read began) of every read, and the overruns.
+
+    Without a phase the second tick of a group comes a period after its first.
+    """
     clock, reads, overruns = Clock(), [], 0
     plans = [plan(period_ms) for period_ms in periods_ms]
 
@@ -52,7 +59,11 @@ async def polled(
         nonlocal overruns
         overruns += periods
 
-    async with aclosing(poll(plans, read, count, clock_ns=clock, sleep=clock.sleep)) as scans:
+    def phase_ns(plan: Plan) -> int:
+        return plan.period_ms * 1_000_000 if phase_s is None else round(phase_s * 1e9)
+
+    polling = poll(plans, read, count, clock_ns=clock, sleep=clock.sleep, phase_ns=phase_ns)
+    async with aclosing(polling) as scans:
         async for _ in scans:
             if clock.elapsed_s >= until_s:
                 break
@@ -99,6 +110,33 @@ async def test_a_group_too_fast_for_the_device_does_not_starve_the_slow_one() ->
 
     slow = [at for group, at in reads if group == 1]
     assert len(slow) == pytest.approx(20, abs=1)
+
+
+async def test_a_group_is_read_at_once_and_then_at_its_own_phase() -> None:
+    reads, overruns = await polled([1_000], lambda _: 0.01, until_s=4, phase_s=0.3)
+
+    assert [at for _, at in reads] == pytest.approx([0.0, 0.3, 1.3, 2.3, 3.3, 4.3])
+    assert overruns == 0
+
+
+async def test_a_first_read_that_takes_long_is_followed_by_the_grid() -> None:
+    slow_once = iter([2.5])
+
+    reads, overruns = await polled([1_000], lambda _: next(slow_once, 0.01), until_s=5, phase_s=0.3)
+
+    assert [at for _, at in reads] == pytest.approx([0.0, 2.5, 3.3, 4.3, 5.3])
+    assert overruns == 2, "the ticks at 0.3 and 1.3; that of 2.3 is read late"
+
+
+def test_devices_of_one_period_are_spread_over_it() -> None:
+    """Seen to bite: with one phase for all."""
+    plans = [Plan("modbus", f"meter-{n}", "all", "m", 1_000, ()) for n in range(200)]
+
+    phases_s = sorted(phase_of(plan) / 1e9 for plan in plans)
+
+    assert 0 < phases_s[0] <= phases_s[-1] <= 1
+    tenths = Counter(int(each * 10) for each in phases_s)
+    assert max(tenths.values()) < 2.5 * 200 / 10, "no tenth of the second is crowded"
 
 
 async def test_a_lost_device_ends_the_polling() -> None:

@@ -37,6 +37,6 @@ def test_trust_is_left_to_the_room_that_uses_it() -> None:
 
     assert isinstance(group, click.Group)
     assert sorted(group.commands) == ["accept", "add", "list", "own", "renew", "revoke"]
-    assert line_of("trust", "--", "press", "AB:CD")[1:] == [
-        *("-m", "collectors.opcua.trust", "trust", "--", "press", "AB:CD")
+    assert line_of("accept", "--", "press", "AB:CD")[1:] == [
+        *("-m", "collectors.opcua.trust", "accept", "--", "press", "AB:CD")
     ]
