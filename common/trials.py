@@ -141,6 +141,74 @@ class Verdicts(msgspec.Struct, kw_only=True):
     decisions: list[Decision]
 
 
+class Replay(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A recording (common/rawscans.py), to be normalised under some plans."""
+
+    path: str
+    plans: list[bytes]
+    against: list[bytes] | None = None
+    """Another configuration's plans, for comparison."""
+    show: bool = False
+    """Whether each sample that is told is wanted, not only their number."""
+
+
+class SampleLine(
+    msgspec.Struct, kw_only=True, omit_defaults=True, tag_field="replay", tag="sample"
+):
+    """One value that was told."""
+
+    sample: Sample
+
+
+class TagReplayed(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What became of one tag."""
+
+    device: str
+    tag: str
+    topic: str
+    read: int = 0
+    """Values that were read, or made."""
+    told: int = 0
+    """Of them, or later: those that a minimum interval had held back and windows included."""
+    repeated: int = 0
+    """Of those told: only because of a heartbeat."""
+    held: int = 0
+    """Came too soon after the last; told later unless a newer one came before."""
+    not_good: int = 0
+    """Of those read: Uncertain or Bad after normalising."""
+
+
+class TableReplayed(msgspec.Struct, kw_only=True):
+    """A recording under one configuration."""
+
+    tags: list[TagReplayed]
+    """In the order of the tag tables; those of devices that were recorded."""
+    unknown: list[str]
+    """DEVICE/TAG of the recording that the tables do not have."""
+    missing: list[str]
+    """DEVICE/TAG of the tables that the recording does not have."""
+
+
+class Replayed(msgspec.Struct, kw_only=True, tag_field="replay", tag="done"):
+    """A recording, normalised."""
+
+    scans: int
+    first_at_ns: int
+    last_at_ns: int
+    devices: list[str]
+    table: TableReplayed
+    against: TableReplayed | None
+
+
+class ReplayRefused(msgspec.Struct, kw_only=True, tag_field="replay", tag="refused"):
+    """Why a recording cannot be replayed, for the person who made it."""
+
+    text: str
+
+
+ReplayLine = SampleLine | Replayed | ReplayRefused
+
+
 class WordedMessage(msgspec.Struct, kw_only=True):
     """One sample, as one target gets it."""
 

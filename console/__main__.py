@@ -18,6 +18,8 @@ VERBS = {
     "explain": "console.explain_verb:explain",
     "queue": "console.queue_verbs:queue",
     "read": "console.read_verb:read",
+    "record": "console.record_verb:record",
+    "replay": "console.replay_verb:replay",
     "run": "console.check_verbs:run",
     "set-aside": "console.set_aside_verbs:set_aside",
     "status": "console.status_verb:status",

@@ -7,7 +7,7 @@ from common.errors import QueueUnusable
 from common.health import read_health
 from common.places import Places
 from common.queue import Cursor, QueueReader
-from common.records import Column, GapRecord, Plan, Record, is_repeated
+from common.records import REPEATED_MASK, Column, GapRecord, Plan, Record, is_repeated
 from console.accounts import UplinkAccount, account
 from console.explain_found import TargetState
 from console.queue_targets import targets_of
@@ -16,7 +16,6 @@ FIRST_SPAN = 256
 """Sequences looked at first, from the newest back; then four times as many, and so on."""
 LOOK_BACK_MAX = 2_000_000
 """Sequences: some seconds. What was last told longer ago is not found, which is said."""
-REPEATED_BITS = 0x0000041F
 
 
 class Told(NamedTuple):
@@ -37,7 +36,7 @@ class Told(NamedTuple):
     def code(self) -> int:
         """Its quality, without the mark of a repetition."""
         code = self.record.qualities[self.place] if self.record.qualities else 0
-        return code & ~REPEATED_BITS if is_repeated(code) else code
+        return code & ~REPEATED_MASK if is_repeated(code) else code
 
     @property
     def repeated(self) -> bool:

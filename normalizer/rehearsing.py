@@ -4,7 +4,7 @@ What the service does with a scan (service.py), without handoff and queue: the s
 begun in the same order, with the same counters after a restart.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from common.block import NO_SOURCE_TIME, Part
@@ -12,7 +12,7 @@ from common.records import Column, Plan, Scan
 from normalizer.columns import GroupNormalizer
 from normalizer.counters import CounterState
 from normalizer.deriving import DeviceMemory
-from normalizer.watching import Judged, Reason, plain_value, reasons
+from normalizer.watching import Judged, Reason, Watch, plain_value, reasons
 
 DUE_EVERY_NS = 100_000_000
 """As often as the service looks (service.py)."""
@@ -33,23 +33,23 @@ class Published(NamedTuple):
 class Rehearsal:
     """The normalizers of some plans. Scans of plans that it was not given are not for it."""
 
-    def __init__(self, plans: Sequence[Plan], *, watched: bool = True) -> None:
+    def __init__(
+        self, plans: Sequence[Plan], watch_of: Callable[[Plan], Watch] | None = None
+    ) -> None:
+        """`watch_of` gives who is told of each verdict; without it none is explained."""
         self._plans = {plan.fingerprint: plan for plan in plans}
-        self._watched = watched
+        self._watch_of = watch_of
         self._counters: dict[str, CounterState] = {}
         self._groups: dict[bytes, GroupNormalizer] = {}
         self._memories: dict[str, DeviceMemory] = {}
-        self._reasons: list[tuple[Column, Reason]] = []
         self._now_ns: int | None = None
-        self.made_samples = 0
-        """Values that were made, told or not."""
 
     def restart(self) -> None:
         """Forget what a new process of the gateway would not know."""
         self._groups.clear()
         self._memories.clear()
 
-    def advance(self, to_ns: int) -> Iterator[Published]:
+    def advance(self, to_ns: int) -> Iterator[Part]:
         """Let the time pass up to an instant, exclusive; yield what is told meanwhile."""
         began_ns = to_ns if self._now_ns is None else self._now_ns
         stride_ns = max(DUE_EVERY_NS, (to_ns - began_ns) // LOOKS_MAX)
@@ -59,42 +59,49 @@ class Rehearsal:
             yield from self.look(now_ns)
         self._now_ns = max(to_ns, began_ns)
 
-    def look(self, now_ns: int) -> Iterator[Published]:
+    def look(self, now_ns: int) -> Iterator[Part]:
         """Yield what is due without a scan: held back, to be repeated, windows that are over."""
         for group in self._groups.values():
             if group.waits:
                 for part, _ in group.due(now_ns, alive=True):
-                    yield from published(part)
+                    yield part
 
-    def take(self, scan: Scan) -> Iterator[Published]:
-        """Yield what a scan tells. Raises ScanMalformed."""
+    def take(self, scan: Scan) -> list[Part]:
+        """Return what a scan tells. Raises ScanMalformed."""
         group = self._group(self._plans[scan.plan])
         part = group.normalise(scan)
-        self.made_samples += group.made_samples
         self._counters.update(group.changed_counters)
-        for closed in group.take_closed():
-            yield from published(closed)
-        if part is not None:
-            yield from published(part)
-
-    def take_reasons(self) -> list[tuple[Column, Reason]]:
-        """Return the reasons of every value since the last call."""
-        taken, self._reasons = self._reasons, []
-        return taken
+        return [*group.take_closed(), part] if part is not None else group.take_closed()
 
     def _group(self, plan: Plan) -> GroupNormalizer:
         """Return the plan's normalizer, begun with its first scan."""
         if plan.fingerprint not in self._groups:
             memory = self._memories.setdefault(plan.device, DeviceMemory())
             group = self._groups[plan.fingerprint] = GroupNormalizer(plan, self._counters, memory)
-            if self._watched:
-
-                def keep(judged: Judged) -> None:
-                    found = reasons(judged, plan.columns)
-                    self._reasons += [(plan.columns[each.column], each) for each in found]
-
-                group.watch = keep
+            if self._watch_of is not None:
+                group.watch = self._watch_of(plan)
         return self._groups[plan.fingerprint]
+
+
+class Reasons:
+    """Keeps the reason of every value, for whoever asks for them scan by scan."""
+
+    def __init__(self) -> None:
+        self._found: list[tuple[Column, Reason]] = []
+
+    def watch_of(self, plan: Plan) -> Watch:
+        """Return who keeps the reasons of a plan's values."""
+
+        def keep(judged: Judged) -> None:
+            found = reasons(judged, plan.columns)
+            self._found += [(plan.columns[each.column], each) for each in found]
+
+        return keep
+
+    def taken(self) -> list[tuple[Column, Reason]]:
+        """Return the reasons of every value since the last call."""
+        taken, self._found = self._found, []
+        return taken
 
 
 def published(part: Part) -> Iterator[Published]:

@@ -2,13 +2,15 @@
 
     rehearse   runs of scans on a clock that is told (`tailrace test`)
     judge      single readings against what was last told (`tailrace explain`)
+    replay     a recording, under one or two tag tables (`tailrace replay`)
 
-Takes one JSON document on standard input and gives one on standard output (common/trials.py).
+Takes one JSON document on standard input and gives one on standard output (common/trials.py); a
+replay gives a line for each value that is told, if that is asked for, and then its document.
 """
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import msgspec
 
@@ -20,8 +22,10 @@ from common.trials import (
     Question,
     Questions,
     Rehearsals,
+    Replay,
+    Replayed,
+    ReplayRefused,
     Run,
-    Sample,
     Step,
     StepOutcome,
     Verdicts,
@@ -31,7 +35,8 @@ from common.trials import (
 from normalizer.chain import Link as ChainLink
 from normalizer.chain import chain
 from normalizer.judging import judged
-from normalizer.rehearsing import Published, Rehearsal
+from normalizer.rehearsing import Reasons, Rehearsal
+from normalizer.replaying import answered, samples
 from normalizer.watching import Reason
 
 
@@ -47,13 +52,14 @@ def judge(asked: Questions) -> Verdicts:
 
 
 def _run(plans: list[Plan], run: Run) -> list[StepOutcome]:
-    rehearsal = Rehearsal(plans)
+    reasons = Reasons()
+    rehearsal = Rehearsal(plans, reasons.watch_of)
     wanted = set(run.asked)
-    return [_step(rehearsal, step, wanted) for step in run.steps]
+    return [_step(rehearsal, reasons, step, wanted) for step in run.steps]
 
 
-def _step(rehearsal: Rehearsal, step: Step, wanted: set[str]) -> StepOutcome:
-    told = list(_sampled(rehearsal.advance(step.at_ns)))
+def _step(rehearsal: Rehearsal, reasons: Reasons, step: Step, wanted: set[str]) -> StepOutcome:
+    parts = list(rehearsal.advance(step.at_ns))
     if step.restart:
         rehearsal.restart()
     decisions: list[Decision] = []
@@ -62,17 +68,17 @@ def _step(rehearsal: Rehearsal, step: Step, wanted: set[str]) -> StepOutcome:
         scan = Scan(
             raw.plan, step.at_ns, step.at_ns, values, raw.indexes, raw.qualities, raw.source_at_ns
         )
-        told += _sampled(rehearsal.take(scan))
-        decisions += _decisions(rehearsal, scan, wanted)
-    told += _sampled(rehearsal.look(step.at_ns))
-    return StepOutcome(told=told, decisions=decisions)
+        parts += rehearsal.take(scan)
+        decisions += _decisions(reasons, scan, wanted)
+    parts += rehearsal.look(step.at_ns)
+    return StepOutcome(told=[s for part in parts for s in samples(part)], decisions=decisions)
 
 
-def _decisions(rehearsal: Rehearsal, scan: Scan, wanted: set[str]) -> Iterator[Decision]:
+def _decisions(reasons: Reasons, scan: Scan, wanted: set[str]) -> Iterator[Decision]:
     """Yield what became of the scan that was taken last, of the topics that are wanted."""
     indexes = range(len(scan.values)) if scan.indexes is None else scan.indexes
     places = {index: place for place, index in enumerate(indexes)}
-    for column, reason in rehearsal.take_reasons():
+    for column, reason in reasons.taken():
         if column.topic not in wanted:
             continue
         links: list[ChainLink] = []
@@ -81,18 +87,6 @@ def _decisions(rehearsal: Rehearsal, scan: Scan, wanted: set[str]) -> Iterator[D
             quality = scan.qualities[place] if scan.qualities else Quality.GOOD
             links = chain(column, scan.values[place], quality)
         yield _decision(column, reason, links)
-
-
-def _sampled(found: Iterable[Published]) -> Iterator[Sample]:
-    for each in found:
-        yield Sample(
-            topic=each.column.topic,
-            value=packed(each.value),
-            unit=each.column.unit,
-            quality=each.quality,
-            read_at_ns=each.read_at_ns,
-            source_at_ns=each.source_at_ns,
-        )
 
 
 def _verdict(question: Question) -> Decision:
@@ -120,11 +114,13 @@ def _decision(column: Column, reason: Reason, links: list[ChainLink]) -> Decisio
 def command() -> None:
     """Answer what the command line asks."""
     parser = argparse.ArgumentParser(prog="python -m normalizer.trial", description=__doc__)
-    parser.add_argument("verb", choices=["rehearse", "judge"])
+    parser.add_argument("verb", choices=["rehearse", "judge", "replay"])
     verb = parser.parse_args().verb
     asked = sys.stdin.buffer.read()
-    answer: Outcomes | Verdicts
-    if verb == "rehearse":
+    answer: Outcomes | Verdicts | Replayed | ReplayRefused
+    if verb == "replay":
+        answer = answered(msgspec.json.decode(asked, type=Replay), sys.stdout.buffer)
+    elif verb == "rehearse":
         answer = rehearse(msgspec.json.decode(asked, type=Rehearsals))
     else:
         answer = judge(msgspec.json.decode(asked, type=Questions))

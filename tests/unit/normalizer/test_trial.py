@@ -122,7 +122,7 @@ def test_a_very_long_time_passes_in_larger_strides() -> None:
     plan = plan_of(heartbeat_s=3_600.0)
     rehearsal = Rehearsal([plan])
     list(rehearsal.advance(START_NS))
-    list(rehearsal.take(Scan(plan.fingerprint, START_NS, 0, [1.0])))
+    rehearsal.take(Scan(plan.fingerprint, START_NS, 0, [1.0]))
 
     told = list(rehearsal.advance(START_NS + 7 * 86_400 * S))
 
