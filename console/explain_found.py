@@ -7,6 +7,7 @@ import msgspec
 from common.config import suggestion
 from common.errors import TailraceError
 from common.records import Column, Plan
+from common.trials import WordedMessage
 from console.trying import Tables
 
 SUGGESTIONS_MAX = 2_000
@@ -82,16 +83,6 @@ class TargetState(msgspec.Struct, kw_only=True):
     """Why it was set aside."""
 
 
-class Message(msgspec.Struct, kw_only=True):
-    """The newest sample as a target gets it."""
-
-    target: str
-    profile: str
-    topic: str
-    payload: str
-    retain: bool
-
-
 class Window(msgspec.Struct, kw_only=True):
     """The window that is open now."""
 
@@ -135,7 +126,7 @@ class Explanation(msgspec.Struct, kw_only=True):
     last_note: str | None
     """Why there is none."""
     targets: list[TargetState]
-    messages: list[Message]
+    messages: list[WordedMessage]
     message_note: str | None
 
 

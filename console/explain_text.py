@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from common.trials import unpacked
-from console.explain_found import Explanation, LastTold, Message, TargetState
+from common.trials import WordedMessage, unpacked
+from console.explain_found import Explanation, LastTold, TargetState
 from console.notation import printable, shown_value
 from console.reading_text import spaced
 from console.tables import milliseconds, span
@@ -146,7 +146,7 @@ def _target(each: TargetState) -> Pair:
     return each.target, text + tail
 
 
-def _message(each: Message) -> Iterator[Pair]:
+def _message(each: WordedMessage) -> Iterator[Pair]:
     retained = ", retained" if each.retain else ""
     yield each.target, f"{printable(each.topic)}  (payload {each.profile}{retained})"
     yield "", printable(each.payload)

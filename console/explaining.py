@@ -9,7 +9,7 @@ from common.health import STALE_S, read_health
 from common.places import Places
 from common.queue import QueueReader
 from common.records import Column, Expression, Plan, WindowValue
-from common.trials import Decision, packed
+from common.trials import Decision, WordedMessage, packed
 from console.accounts import CollectorAccount, account
 from console.explain_found import (
     Explanation,
@@ -17,7 +17,6 @@ from console.explain_found import (
     Input,
     LastTold,
     Live,
-    Message,
     Step,
     TargetState,
     Window,
@@ -39,7 +38,7 @@ class _Queued:
     told: Told | None = None
     note: str | None = None
     targets: list[TargetState] = field(default_factory=list)
-    messages: list[Message] = field(default_factory=list)
+    messages: list[WordedMessage] = field(default_factory=list)
     message_note: str | None = None
     in_window: int | None = None
 
@@ -124,15 +123,8 @@ def _queued(places: Places, plan: Plan, index: int) -> _Queued:
     finally:
         reader.close()
     try:
-        said = worded(places, found.told.record.sequence, found.told.number).messages
-        found.messages = [
-            Message(
-                target=each.target, profile=each.profile, topic=each.topic,
-                payload=each.payload, retain=each.retain,
-            )
-            for each in said
-        ]  # fmt: skip
-        if not said:
+        found.messages = worded(places, found.told.record.sequence, found.told.number).messages
+        if not found.messages:
             found.message_note = "no target in it/cloud.toml whose payload could be shown"
     except RoomFailed as error:
         found.message_note = str(error)

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -60,7 +61,7 @@ def replay(places: Places, file: Path, *, against: Path | None, show: bool, as_j
             against=[plan.encoded for plan in other.plans] if other else None,
             show=show,
         )
-        done = _shown(asked, as_json=as_json)
+        done = shown(asked, as_json=as_json)
     except RoomFailed as error:
         stop(str(error), EXIT_FOUND)
     if as_json:
@@ -85,10 +86,10 @@ def _here(tables: Tables) -> Iterator[Finding]:
         yield Finding(f"{tables.config_dir}/{each.place}", each.where, each.message)
 
 
-def _shown(asked: Replay, *, as_json: bool) -> Replayed:
+def shown(asked: Replay, *, as_json: bool, room: str = ROOM) -> Replayed:
     """Print what is told as it comes; return the counts. Raises RoomFailed."""
     process = subprocess.Popen(
-        command(ROOM, ["replay"]),
+        command(room, ["replay"]),
         env=environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -98,8 +99,9 @@ def _shown(asked: Replay, *, as_json: bool) -> Replayed:
     done: Replayed | None = None
     width = 0
     with process:
-        process.stdin.write(msgspec.json.encode(asked))
-        process.stdin.close()
+        with suppress(BrokenPipeError):  # It ended at once; below stands how.
+            process.stdin.write(msgspec.json.encode(asked))
+            process.stdin.close()
         for told in map(_decode, process.stdout):
             match told:
                 case Replayed():
@@ -110,7 +112,7 @@ def _shown(asked: Replay, *, as_json: bool) -> Replayed:
                     width = max(width, len(told.sample.topic))
                     _print(told.sample, width, as_json=as_json)
     if done is None:
-        text = f"python -m {ROOM} failed, exit code {process.returncode}"
+        text = f"python -m {room} failed, exit code {process.returncode}"
         raise RoomFailed(f"{text}: this is a bug, please report it with what stands above")
     return done
 
@@ -118,7 +120,7 @@ def _shown(asked: Replay, *, as_json: bool) -> Replayed:
 def _print(sample: Sample, width: int, *, as_json: bool) -> None:
     code = sample.quality
     at_ns = sample.read_at_ns if sample.source_at_ns is None else sample.source_at_ns
-    shown = Shown(
+    each = Shown(
         timestamp_ms=at_ns // 1_000_000,
         topic=sample.topic,
         value=unpacked(sample.value),
@@ -127,5 +129,5 @@ def _print(sample: Sample, width: int, *, as_json: bool) -> None:
         reason="" if code == Quality.GOOD else quality_name(code),
     )
     sys.stdout.write(
-        f"{msgspec.json.encode(shown).decode()}\n" if as_json else f"{line(shown, width)}\n"
+        f"{msgspec.json.encode(each).decode()}\n" if as_json else f"{line(each, width)}\n"
     )

@@ -9,6 +9,7 @@ replay gives a line for each value that is told, if that is asked for, and then 
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator
 
@@ -116,15 +117,19 @@ def command() -> None:
     parser = argparse.ArgumentParser(prog="python -m normalizer.trial", description=__doc__)
     parser.add_argument("verb", choices=["rehearse", "judge", "replay"])
     verb = parser.parse_args().verb
-    asked = sys.stdin.buffer.read()
-    answer: Outcomes | Verdicts | Replayed | ReplayRefused
+    try:
+        sys.stdout.buffer.write(msgspec.json.encode(_answer(verb, sys.stdin.buffer.read())) + b"\n")
+        sys.stdout.flush()
+    except BrokenPipeError:  # Whoever asked has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _answer(verb: str, asked: bytes) -> Outcomes | Verdicts | Replayed | ReplayRefused:
     if verb == "replay":
-        answer = answered(msgspec.json.decode(asked, type=Replay), sys.stdout.buffer)
-    elif verb == "rehearse":
-        answer = rehearse(msgspec.json.decode(asked, type=Rehearsals))
-    else:
-        answer = judge(msgspec.json.decode(asked, type=Questions))
-    sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")
+        return answered(msgspec.json.decode(asked, type=Replay), sys.stdout.buffer)
+    if verb == "rehearse":
+        return rehearse(msgspec.json.decode(asked, type=Rehearsals))
+    return judge(msgspec.json.decode(asked, type=Questions))
 
 
 if __name__ == "__main__":

@@ -52,6 +52,7 @@ def tailrace(config: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_test_of_the_page_passes(config: Path) -> None:
+    """Seen to bite: with a plan that knows no deadband every change is told."""
     (config / "ot/tests/more.toml").write_text(code_of(PAGE, "More of what can be tested"))
 
     run = tailrace(config)
@@ -61,7 +62,6 @@ def test_every_test_of_the_page_passes(config: Path) -> None:
 
 
 def test_a_wrong_deadband_fails_as_the_page_shows(config: Path) -> None:
-    """Seen to bite: without the deadband in the plan every change is told, and the test passes."""
     plant = config / "ot/plant.toml"
     plant.write_text(plant.read_text().replace("deadband = 0.5", "deadband = 5.0"))
 
@@ -114,6 +114,27 @@ def test_a_gateway_without_tests_is_told_how_to_write_one(config: Path) -> None:
     assert run.stderr == (
         f"no tests in {config}/ot/tests; docs/testing-tags.md shows how to write one\n"
     )
+
+
+def test_the_recording_of_the_page_can_be_replayed(config: Path) -> None:
+    text = PAGE.split("## Trying a table")[1]
+    shift = config / "shift.jsonl"
+    shift.write_text(
+        "".join(f"{line.strip()}\n" for line in text.splitlines() if '{"line"' in line)
+    )
+
+    run = subprocess.run(
+        [sys.executable, "-m", "console", "replay", f"--config={config}", str(shift)],
+        cwd=HOUSE,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith("2 scans of press, 1.0 s from 2025-11-23 10:15:00Z\n")
+    assert "In the tag tables, and not recorded: press/State, press/Force_kN" in run.stdout
 
 
 def test_nothing_is_run_while_something_is_written_wrongly(config: Path) -> None:

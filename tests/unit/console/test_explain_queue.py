@@ -49,7 +49,7 @@ def test_the_newest_sample_of_every_topic_is_found(places: Places, commits: int)
 
 
 def test_a_tag_that_is_silent_for_long_is_found_further_back(places: Places) -> None:
-    """Seen to bite: with the span not widened, a tag was lost behind 256 others."""
+    """Seen to bite: with the newest 256 sequences alone looked at it was not found."""
     queue = create(places.config_dir)
     queue.append([part_of(METER, START_NS, [7.0])], plans=[METER, PRESS])
     values: list[object] = [1.0, 2, "a", b"", True]

@@ -8,14 +8,13 @@ import pytest
 
 from common.answers import ReadingTold
 from common.records import Column, Expression, Plan, ValueType
-from common.trials import Decision
+from common.trials import Decision, WordedMessage
 from console.explain_found import (
     Explanation,
     Filter,
     Input,
     LastTold,
     Live,
-    Message,
     Step,
     TargetState,
     Window,
@@ -88,8 +87,8 @@ def test_the_whole_way_is_shown() -> None:
             TargetState(target="old", acknowledged=0, state="not configured", behind=4711,
                         last_ack_age_s=None),
         ],
-        messages=[Message(target="uns", profile="uns", topic="Acme/Level", payload='{"value":19}',
-                          retain=True)],
+        messages=[WordedMessage(target="uns", profile="uns", topic="Acme/Level",
+                                payload='{"value":19}', retain=True)],
     )  # fmt: skip
 
     assert told[5:] == [

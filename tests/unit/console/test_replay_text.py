@@ -1,9 +1,12 @@
 """Goal: a person sees of a replay how much is told, and what another table changes."""
 
 import click
+import pytest
 
-from common.trials import Replayed, TableReplayed, TagReplayed
+from common.trials import Replay, Replayed, TableReplayed, TagReplayed
 from console.replay_text import replay_text
+from console.replay_verb import shown
+from console.trying import RoomFailed
 
 START_NS = 1_763_892_900 * 10**9
 
@@ -48,8 +51,8 @@ def test_each_tag_has_a_line_and_all_have_a_sum() -> None:
         "3,600 values read, 180 told, one of 20.0",
         "Recorded, and not in the tag tables: press/Gone",
         (
-            "In the tag tables, and not recorded: press/N0, press/N1, press/N2, press/N3, press/N4, "
-            "press/N5, press/N6, press/N7, press/N8, press/N9 and 2 more"
+            "In the tag tables, and not recorded: press/N0, press/N1, press/N2, press/N3, "
+            "press/N4, press/N5, press/N6, press/N7, press/N8, press/N9 and 2 more"
         ),
     ]
 
@@ -82,3 +85,10 @@ def test_two_tables_that_tell_the_same_are_said_to() -> None:
         "100 values read, 0 told",
         "100 values read, 0 told  against old",
     ]
+
+
+def test_a_room_that_fails_is_said_to_have_failed() -> None:
+    asked = Replay(path="nothing", plans=[])
+
+    with pytest.raises(RoomFailed, match=r"nonsense failed, exit code 1: this is a bug, please"):
+        shown(asked, as_json=False, room="collectors.nonsense")

@@ -17,6 +17,8 @@ from common.records import Quality, ValueType
 from common.trials import Decision, Link, Sample, StepOutcome
 from console.tagtest_files import (
     AFTER_S_MAX,
+    FILES_MAX,
+    TESTS_MAX,
     WrittenTest,
     lines_of_tests,
     read_tests,
@@ -132,6 +134,24 @@ def test_what_is_written_wrongly_is_named_with_its_line(
 
     assert not ready
     assert any(says in finding for finding in findings), findings
+
+
+def test_a_folder_holds_so_many_files_and_tests(tables: Tables) -> None:
+    folder = tables.config_dir / "ot/tests"
+    test = '[[tests]]\nname = "a"\ndevice = "press"\nscans = [{ after_s = 1 }]\n'
+    (folder / "many.toml").write_text(test * (TESTS_MAX + 1))
+    findings: list[Finding] = []
+
+    tests = read_tests(tables.config_dir, findings)
+    for number in range(FILES_MAX):
+        (folder / f"{number}.toml").touch()
+    nothing = read_tests(tables.config_dir, findings)
+
+    assert (len(tests), nothing) == (TESTS_MAX, [])
+    assert [str(each) for each in findings] == [
+        "ot/tests: 10001 tests; at most 10000",
+        "ot/tests: 1001 files; at most 1000",
+    ]
 
 
 def test_bytes_are_written_in_hexadecimal(tables: Tables) -> None:

@@ -43,9 +43,9 @@ def test_what_is_right_is_compiled_beside_what_is_wrong(places: Places) -> None:
     assert tables.devices == ["press"]
     assert list(tables.by_topic) == ["Acme/press/Level"]
     texts = sorted(str(finding) for finding in tables.findings)
-    assert "devices.alien.protocol: unknown protocol 'profibus'; known here: " in texts[0]
-    assert "unknown pattern 'sign'; did you mean 'sine'?" in texts[1]
     assert len(texts) == 2
+    assert any("alien.protocol: unknown protocol 'profibus'; known" in text for text in texts)
+    assert any("unknown pattern 'sign'; did you mean 'sine'?" in text for text in texts)
 
 
 def test_a_configuration_that_is_not_there_is_a_finding(tmp_path: Path) -> None:
