@@ -9,10 +9,10 @@ from msgspec import UNSET
 
 from common.records import is_repeated, quality_word
 from common.trials import Decision, Link, Sample, StepOutcome, unpacked
-from console.notation import iso_time, printable, quality_text, shown_value
+from console.notation import instant_ns, iso_time, printable, quality_text, shown_value
 from console.tables import span
 from console.tagtest_files import Expected
-from console.tagtest_runs import PlacedScan, PlacedTest, instant_ns, unwanted
+from console.tagtest_runs import PlacedScan, PlacedTest, unwanted
 
 RELATIVE = 1e-9
 """Of a number without a tolerance: what calculating with floats may cost."""

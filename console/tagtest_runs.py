@@ -3,23 +3,20 @@
 import fnmatch
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from msgspec import UNSET
 
 from common.config import suggestion
 from common.errors import Finding
-from common.records import Column, Plan, Quality, ValueType, quality_name
+from common.records import Column, Plan, Quality, ValueType
+from common.statuscodes import STATUS_NAMES
 from common.trials import RawScan, Run, Step, packed
+from console.notation import instant_ns
 from console.tagtest_files import WrittenScan, WrittenTest
 from console.trying import Tables
 
-CODES: dict[str, int] = {
-    quality_name(code): code
-    for name, code in vars(Quality).items()
-    if name.isupper() and name != "REPEATED"
-}
+CODES = {name: upper << 16 for upper, name in STATUS_NAMES.items()}
 """OPC UA's name → status code."""
 _NS_PER_S = 1_000_000_000
 _NS_PER_MS = 1_000_000
@@ -228,10 +225,3 @@ def _code(name: str, key: str, refuse: Refuse) -> int:
 def _no_tag(tag: str, known: list[str]) -> str:
     near = suggestion(tag, known) if known else ""
     return f"the device has no tag {tag!r}{near if 'did you mean' in near else ''}"
-
-
-def instant_ns(at: datetime) -> int:
-    """Return ns since 1970; UTC where the time says nothing else."""
-    at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    since = at - datetime.fromtimestamp(0, UTC)
-    return ((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds) * 1_000
