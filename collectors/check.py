@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from collectors.registry import PROTOCOLS, caution_of, compiler_of
+from collectors.registry import PROTOCOLS, caution_of, compiler_of, together_of
 from common.config import PLANT_FILE, Document, suggestion
 from common.errors import Finding
 from common.plant import Plant, read_plant
@@ -61,9 +61,13 @@ def compile_devices(plant: Plant, protocol: str, findings: list[Finding]) -> lis
         return []
     compile_device = compiler_of(protocol)
     own: list[Finding] = []
-    compiled = [compile_device(device, own) for device in devices]
+    compiled = [
+        settings for device in devices if (settings := compile_device(device, own)) is not None
+    ]
+    if check_together := together_of(protocol):
+        check_together(compiled, own)
     findings.extend(with_line(finding, plant.document) for finding in own)
-    return [settings for settings in compiled if settings is not None]
+    return compiled
 
 
 def with_line(finding: Finding, document: Document) -> Finding:

@@ -3,7 +3,7 @@
 There is no word for writing here, and no protocol package may hold a write call.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -66,6 +66,17 @@ class Compile(Protocol):
 
         Checks the device's keys and every tag's address and type. config.py and address.py import
         no foreign library, so that `tailrace check` runs where the library is not installed.
+        """
+        ...
+
+
+class CheckTogether(Protocol):
+    """`check_together` in a protocol's config.py: what no device can know alone. Optional."""
+
+    def __call__(self, compiled: Sequence[object], findings: list[Finding]) -> None:
+        """Add a finding where devices of the protocol contradict each other.
+
+        `compiled` holds the settings of those devices that have nothing wrong by themselves.
         """
         ...
 

@@ -3,7 +3,7 @@
 from importlib import import_module
 from types import ModuleType
 
-from collectors.contract import Build, Compile
+from collectors.contract import Build, CheckTogether, Compile
 from collectors.inspection import Inspect
 from common.config import PLANT_FILE
 from common.errors import ConfigError, Finding
@@ -33,6 +33,13 @@ def caution_of(protocol: str) -> str | None:
         return None
     text: str = import_module(f"{PROTOCOLS[protocol]}.config").EXPERIMENTAL
     return text
+
+
+def together_of(protocol: str) -> CheckTogether | None:
+    """Return the protocol's `check_together`; None where its devices have nothing in common."""
+    config = import_module(f"{PROTOCOLS[protocol]}.config")
+    check_together: CheckTogether | None = getattr(config, "check_together", None)
+    return check_together
 
 
 def builder_of(protocol: str) -> Build:

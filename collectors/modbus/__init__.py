@@ -1,1 +1,1 @@
-"""Modbus TCP: reads coils, discrete inputs, input and holding registers (functions 1 to 4)."""
+"""Modbus: reads coils, discrete inputs, input and holding registers (functions 1 to 4)."""

@@ -130,28 +130,3 @@ def plan_requests(items: Sequence[Item], limits: Limits) -> list[Request]:
     """Return the fewest requests for `items`; a request stays within one table."""
     addresses = {item.column: item.address for item in items}
     return [Request(read, addresses) for read in limits.plan(fields_of(items))]
-
-
-_HEADER_BYTES = 6
-"""Transaction u16, protocol u16 (0), length u16 of what follows: unit u8, function u8, data."""
-_LENGTH_MIN = 3
-"""Unit, function, and an exception code or a byte count."""
-_READ_FUNCTIONS = (1, 2, 3, 4)
-
-
-def well_formed(received: bytes) -> bool:
-    """Return False as soon as `received` cannot be replies to reads, the last one perhaps cut."""
-    at = 0
-    while len(received) - at >= _HEADER_BYTES:
-        _, protocol, length = struct.unpack_from(">HHH", received, at)
-        body = received[at + _HEADER_BYTES : at + _HEADER_BYTES + length]
-        if protocol != 0 or length < _LENGTH_MIN:
-            return False
-        if len(body) > 1 and body[1] & 0x7F not in _READ_FUNCTIONS:
-            return False
-        if len(body) >= _LENGTH_MIN:
-            data_bytes = 0 if body[1] & 0x80 else body[2]
-            if length != _LENGTH_MIN + data_bytes:
-                return False
-        at += _HEADER_BYTES + length
-    return True

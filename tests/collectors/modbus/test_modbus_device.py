@@ -26,6 +26,7 @@ from common.clock import monotonic_s
 from common.errors import Finding, SourceUnavailable
 from common.plant import load_plant
 from common.records import Quality, Scan, ValueType, decode_scan, encode_scan
+from demo.pki import Authority
 
 SAMPLE = Path(collectors.modbus.__file__).with_name("sample.toml").read_text(encoding="utf-8")
 GATEWAY = '[gateway]\nid = "box"\nroot = "Acme/SiteA"\n'
@@ -353,8 +354,6 @@ async def test_one_tag_that_stays_refused_after_the_start_does_not_hide_the_othe
         ("03", Quality.BAD_OUT_OF_RANGE),
         ("04", Quality.BAD_DEVICE_FAILURE),
         ("06", Quality.BAD_DEVICE_FAILURE),
-        ("0a", Quality.BAD_NO_COMMUNICATION),
-        ("0b", Quality.BAD_NO_COMMUNICATION),
         ("63", Quality.BAD_DEVICE_FAILURE),
     ],
 )
@@ -368,19 +367,27 @@ async def test_a_refusal_is_a_quality_and_not_a_lost_connection(
     assert [scan.values for scan in scans] == [[None]] * 3
 
 
+@pytest.mark.parametrize("code", ["0a", "0b"])
+async def test_a_unit_that_its_gateway_does_not_reach_is_away(tmp_path: Path, code: str) -> None:
+    async with raw_server(lambda request: reply(request, f"83{code}")) as port:
+        text = await refusal(collector_of(tmp_path, port, ["holding:0:INT16"], "unit = 7"))
+
+    assert "is not reached by its gateway: no answer of unit 7; check the unit number" in text
+
+
 @pytest.mark.parametrize(
     ("table", "pdu", "what"),
     [
         ("holding:0:UINT32", "04 04 0000 0001", "function 4 when asked for function 3"),
         ("holding:0:UINT32", "84 02", "function 4 when asked for function 3"),
-        ("holding:0:UINT32", "03 02 0001", "1 registers when asked for 2"),
-        ("holding:0:UINT32", "03 06 0001 0002 0003", "3 registers when asked for 2"),
-        ("holding:0:UINT32", "03 02 0001 0002", "bytes 00 01 00 00 00 07 01 03 02"),
-        ("holding:0:UINT32", "03 08 0001 0002", "bytes"),
+        ("holding:0:UINT32", "03 02 0001", "2 bytes of data when asked for 4"),
+        ("holding:0:UINT32", "03 06 0001 0002 0003", "6 bytes of data when asked for 4"),
+        ("holding:0:UINT32", "03 02 0001 0002", "4 bytes of data that it counts as 2"),
+        ("holding:0:UINT32", "03 08 0001 0002", "4 bytes of data that it counts as 8"),
         ("holding:0:UINT32", "06 0000 0001", "bytes"),
         ("holding:0:UINT32", "03", "bytes"),
         ("holding:0:UINT32", "", "bytes"),
-        ("coil:9", "01 02 00 00", "16 bits when asked for 8"),
+        ("coil:9", "01 02 00 00", "2 bytes of data when asked for 1"),
         ("coil:9", "02 01 00", "function 2 when asked for function 1"),
     ],
 )
@@ -517,13 +524,15 @@ def uncommented(sample: str) -> str:
 
 
 def test_the_sample_loads_and_what_it_comments_out_are_the_defaults(tmp_path: Path) -> None:
-    short = settings_of(tmp_path / "short", SAMPLE)
-    full = settings_of(tmp_path / "full", uncommented(SAMPLE))
+    short = compiled(tmp_path / "short", SAMPLE)
+    full = compiled(tmp_path / "full", uncommented(SAMPLE))
 
-    assert full == short
+    assert [each.config for each in full] == [each.config for each in short]
+    assert [each.groups for each in full] == [each.groups for each in short]
     for field in msgspec.structs.fields(ModbusConfig):
         assert re.search(rf"^{field.name} = ", uncommented(SAMPLE), re.MULTILINE), field.name
-    columns = short.groups[0].plan.columns
+    meter, pump, substation = short
+    columns = meter.groups[0].plan.columns
     assert [(column.address, column.value_type) for column in columns[:6]] == [
         ("holding:0:FLOAT32@CDAB", ValueType.FLOAT64),
         ("holding:10:UINT32", ValueType.FLOAT64),
@@ -533,6 +542,21 @@ def test_the_sample_loads_and_what_it_comments_out_are_the_defaults(tmp_path: Pa
         ("holding:30:STRING(8)", ValueType.STRING),
     ]
     assert [column.name for column in columns[6:]] == [f"Harmonics/{i}" for i in (1, 2, 3)]
+    assert (meter.line.place, meter.line.transport) == ("192.0.2.10:502", "tcp")
+    assert (pump.line.place, pump.line.transport) == ("/dev/ttyUSB0", "rtu")
+    assert (pump.line.baudrate, pump.line.parity, pump.line.bytesize) == (19_200, "E", 8)
+    assert (substation.line.port, substation.line.server_name) == (802, "substation.example.com")
+
+
+def compiled(folder: Path, text: str) -> list[ModbusSettings]:
+    """Return every device of a plant; the files that the sample names are there."""
+    (folder / "ot/pki").mkdir(parents=True)
+    Authority().write_ca(folder / "ot/pki/ot-ca.pem")
+    (folder / "ot/plant.toml").write_text(GATEWAY + text, encoding="utf-8")
+    findings: list[Finding] = []
+    settings = [compile_device(device, findings) for device in load_plant(folder).devices]
+    assert findings == []
+    return [each for each in settings if each is not None]
 
 
 def test_building_a_collector_touches_no_network(tmp_path: Path) -> None:

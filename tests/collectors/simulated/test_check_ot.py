@@ -37,7 +37,7 @@ protocol = "simulated"
 tags = [{ name = "Recipe", address = "constant:abc", scale = 2.0 }]
 """
 )
-TAGS = "name,address,type\nPower,holding:0,FLOAT\nVoltage,100,INT16\nGood,40001,INT16\n"
+TAGS = "name,address,type\nPower,holding:0,FLOAT31\nVoltage,100,INT16\nGood,40001,INT16\n"
 
 
 def check(config_dir: Path, *options: str) -> subprocess.CompletedProcess[str]:

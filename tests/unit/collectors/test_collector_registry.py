@@ -13,7 +13,7 @@ import collectors
 from collectors.registry import PROTOCOLS, builder_of, compiler_of
 
 ROOT = Path(collectors.__file__).parents[1]
-LIBRARIES = ("pymodbus", "snap7", "asyncua", "s7commplus")
+LIBRARIES = ("serial", "pymodbus", "snap7", "asyncua", "s7commplus")
 
 
 def answer(program: str) -> str:
@@ -47,18 +47,18 @@ def test_a_collector_loads_no_other_protocols_library() -> None:
         f"print([name for name in {LIBRARIES} if name in sys.modules])"
     )
 
-    assert answer(program) == "['pymodbus']"
+    assert answer(program) == "['serial']"
 
 
 @pytest.mark.process
 def test_a_missing_library_is_named_with_the_command_that_installs_it() -> None:
     program = (
-        "import sys; sys.modules['pymodbus'] = None\n"
+        "import sys; sys.modules['serial'] = None\n"
         "from collectors.registry import builder_of\n"
         "from common.errors import ConfigError\n"
         "try: builder_of('modbus')\n"
         "except ConfigError as error: print(error)"
     )
 
-    assert "needs the package 'pymodbus" in answer(program)
+    assert "needs the package 'serial" in answer(program)
     assert "pip install 'tailrace[modbus]'" in answer(program)

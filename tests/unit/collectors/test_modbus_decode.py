@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collectors.modbus.address import Array, parse, parse_address
-from collectors.modbus.decode import Item, Limits, plan_requests, well_formed
+from collectors.modbus.decode import Item, Limits, plan_requests
 from collectors.modbus.types import ORDERS, PACKINGS, TYPES
 from tests.unit.collectors.naive_modbus import naive_value, same
 
@@ -253,27 +253,3 @@ def test_the_requests_are_those_that_a_calculation_by_hand_gives(
     texts: list[str], limits: Limits, requests: list[tuple[str, int, int]]
 ) -> None:
     assert planned(texts, limits) == requests
-
-
-@pytest.mark.parametrize(
-    ("reply", "good"),
-    [
-        ("0001 0000 0005 01 03 02 002a", True),
-        ("0001 0000 0003 01 83 02", True),
-        ("0001 0000 0004 01 01 01 05", True),
-        ("0001 0000 0005 01 03 02", True),  # cut: more may come
-        ("0001 00", True),
-        ("0001 0000 0005 01 03", True),
-        ("0001 0000 0002 01 03", False),
-        ("0001 0000 0005 01 03 02 002a 0002 0000 0003 01 83 02", True),
-        ("0001 0000 0005 01 03 01 002a", False),  # byte count lies low
-        ("0001 0000 0005 01 03 04 002a", False),  # and high
-        ("0001 0000 0006 01 06 0001 002a", False),  # a reply to a write
-        ("0001 0000 0005 01 2b 02 002a", False),
-        ("0001 0001 0005 01 03 02 002a", False),  # another protocol
-        ("0001 0000 0005 01 03 02 002a 0002 0000 0003 01 90 02", False),
-        ("485454502f312e3120343030", False),  # HTTP/1.1 400
-    ],
-)
-def test_what_is_no_reply_to_a_read_is_recognised(reply: str, *, good: bool) -> None:
-    assert well_formed(bytes.fromhex(reply)) is good
