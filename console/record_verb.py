@@ -3,8 +3,6 @@
 The collectors room does it, in the process that this one becomes (collectors/recording.py).
 """
 
-import sys
-
 import click
 
 from common.places import Places
@@ -42,7 +40,5 @@ def record(places: Places, device: str, *, seconds: float) -> None:
     Only reads. Exit code 1 when the configuration of the device is wrong, 2 when there is none,
     3 when it cannot be reached.
     """
-    if sys.stdout.isatty():
-        click.echo("Writing to the terminal; to keep it: > FILE", err=True)
     line = command(ROOM, [f"--seconds={seconds}", "--", device])
     become(line, environment(places))
