@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from common.codes import Wrong, told
 from common.config import suggestion
 from common.errors import Finding
 from common.expressions import Aggregate, understood
@@ -38,9 +39,10 @@ def counter_columns(row: TagRow, counter: Column, index: int) -> list[Column]:
         return []
     modulus = _modulus(row.counter)
     if counter.value_type not in _INTEGERS:
-        raise ValueError(
+        raise Wrong(
+            "OT-0501",
             f"a counter must be a whole number as the device gives it, and {row.name} is "
-            f"{counter.value_type}; leave scale, units and ranges empty"
+            f"{counter.value_type}; leave scale, units and ranges empty",
         )
     made: list[tuple[str, Made]] = [
         ("total", CounterTotal(index, modulus)),
@@ -70,9 +72,10 @@ def _modulus(written: str) -> int:
     except ValueError:
         modulus = 0
     if not 1 < modulus <= _MODULUS_MAX:
-        raise ValueError(
+        raise Wrong(
+            "OT-0502",
             f"counter: {written!r} is not {', '.join(_BITS)} or the number at which the counter "
-            "begins again with 0, such as 1000000"
+            "begins again with 0, such as 1000000",
         )
     return modulus
 
@@ -93,7 +96,7 @@ def made_columns(
         try:
             made.append(_column(tag, here, elsewhere))
         except ValueError as error:
-            findings.append(Finding(tag.place, tag.where, str(error)))
+            findings.append(told(error, "OT-0506", tag.place, tag.where))
     return made
 
 
@@ -104,11 +107,14 @@ def _column(
     plain = TagRow(name=row.name, expression=row.expression)
     given = [key for key in _ONLY_OF_A_DEVICE if getattr(row, key) != getattr(plain, key)]
     if given:
-        raise ValueError(
-            f"{', '.join(given)}: not for a tag that has an expression; do it in the expression"
+        raise Wrong(
+            "OT-0504",
+            f"{', '.join(given)}: not for a tag that has an expression; do it in the expression",
         )
     if row.type.lower() not in ("", *_BOOLEANS):
-        raise ValueError(f"type {row.type!r}: an expression is a number, or with type bool a truth")
+        raise Wrong(
+            "OT-0505", f"type {row.type!r}: an expression is a number, or with type bool a truth"
+        )
     meaning = understood(row.expression)
     how: Made = Expression(row.expression)
     if isinstance(meaning, Aggregate):
@@ -133,6 +139,7 @@ def _column(
         description=row.description,
         loss_class=row.loss_class,
         made=how,
+        semantic_id=row.semantic_id,
     )
 
 
@@ -144,9 +151,10 @@ def _anywhere(
     if name in elsewhere:
         return elsewhere[name]
     known = [*here, *elsewhere]
-    raise ValueError(
+    raise Wrong(
+        "OT-0507",
         f"expression names {name!r}, which the device does not give{suggestion(name, known)}; "
-        "a tag that has an expression itself cannot be used"
+        "a tag that has an expression itself cannot be used",
     )
 
 
@@ -154,11 +162,13 @@ def _in_this_group(
     name: str, here: Mapping[str, tuple[int, Column]], elsewhere: Mapping[str, Column]
 ) -> tuple[int, Column]:
     if name in elsewhere and name not in here:
-        raise ValueError(f"{name} is read in another group; put the window into that group")
+        raise Wrong("OT-0508", f"{name} is read in another group; put the window into that group")
     _anywhere(name, here, elsewhere)
     return here[name]
 
 
 def _need_number(column: Column) -> None:
     if column.value_type in _NOT_NUMBERS:
-        raise ValueError(f"{column.name} is a {column.value_type}; an expression needs numbers")
+        raise Wrong(
+            "OT-0509", f"{column.name} is a {column.value_type}; an expression needs numbers"
+        )
