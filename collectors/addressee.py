@@ -85,6 +85,14 @@ class Addressee:
             texts = "; ".join(finding.message for finding in error.findings)
             raise CannotAsk("found", f"{self.protocol} {texts}") from error
 
+    def compiled(self) -> object:
+        """Return the device's settings with every tag of it. Raises CannotAsk when any is wrong."""
+        findings = list(self._row_findings)
+        settings = compiler_of(self.protocol)(self.device, findings)
+        if settings is None or findings:
+            raise CannotAsk("found", _lines(findings, self._document))
+        return settings
+
     def wanted(self, text: str) -> Wanted:
         """Return what a word means: the tag of that name if there is one, else an address.
 

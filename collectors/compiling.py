@@ -184,7 +184,7 @@ def _column(tag: Tag, level: str, resolved: Resolved[A]) -> Column:
         topic=tag.topic + level,
         address=resolved.canonical,
         source_type=resolved.source_type,
-        value_type=ValueType.FLOAT64 if scaling.calculates or row.clamp else resolved.value_type,
+        value_type=ValueType.FLOAT64 if scaling.calculates or row.clamp else value_type,
         unit=scaling.unit,
         scale=scaling.scale,
         offset=scaling.offset,

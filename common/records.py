@@ -54,9 +54,13 @@ class Quality:
     told again after silence is the last one, held on to now."""
 
 
+REPEATED_MASK = 0x0000041F
+"""The bits of a status code that say of a value where it comes from."""
+
+
 def is_repeated(code: int) -> bool:
     """Return whether a status code says that the value was told before, and is told again."""
-    return code & 0x0000041F == Quality.REPEATED
+    return code & REPEATED_MASK == Quality.REPEATED
 
 
 def quality_word(code: int) -> str:

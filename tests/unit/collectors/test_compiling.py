@@ -140,3 +140,23 @@ def test_elements_count_towards_the_tags_of_a_group(tmp_path: Path) -> None:
 
     assert columns is None
     assert "at most 10000 tags, found 10001" in str(findings[0])
+
+
+def test_what_a_transform_makes_has_its_own_type(tmp_path: Path) -> None:
+    """Seen to bite: with the type of the raw value a state's name was Bad, a type mismatch."""
+    (tmp_path / "ot").mkdir()
+    (tmp_path / "ot" / "plant.toml").write_text(PLANT, encoding="utf-8")
+    table = (
+        "name,address,enum,bits\nState,counter,0=Off|1=On,\nDoor,counter,,3\nStep,counter,,4-7\n"
+    )
+    (tmp_path / "ot" / "tags.csv").write_text(table, encoding="utf-8")
+    findings: list[Finding] = []
+
+    (group,) = compiler_of("simulated")(load_plant(tmp_path).devices[0], findings).groups
+
+    assert findings == []
+    assert [column.value_type for column in group.plan.columns] == [
+        ValueType.STRING,
+        ValueType.BOOL,
+        ValueType.UINT64,
+    ]
