@@ -5,11 +5,11 @@ import sys
 from collections.abc import Coroutine
 from typing import Any
 
-from collectors.check import Caution, check_plant, check_protocol_names, compile_devices
+from collectors.check import check_plant, check_protocol_names, compile_devices
 from collectors.registry import PROTOCOLS, builder_of
 from collectors.runner import DeviceState, collect
 from common.config import print_findings
-from common.errors import ConfigError, Finding
+from common.errors import Caution, ConfigError, Finding
 from common.handoff import HandoffSender, handoff_address
 from common.log import get_log
 from common.outbox import Outbox

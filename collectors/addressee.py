@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Literal, NoReturn, Protocol, runtime_checkable
+from typing import Literal, NoReturn
 from urllib.parse import urlsplit
 
 from collectors.check import with_line
-from collectors.compiling import CompiledGroup
+from collectors.compiling import HasGroups
 from collectors.inspection import Inspect
 from collectors.registry import PROTOCOLS, compiler_of, inspect_of
-from common.config import PLANT_FILE, Document, read_document, suggestion, table_at
+from common.config import PLANT_FILE, Document, near, read_document, suggestion, table_at
 from common.errors import ConfigError, Finding, TailraceError
 from common.places import Places
 from common.plant import Device, Group, Tag, read_device
@@ -33,13 +33,6 @@ class CannotAsk(TailraceError):
     def __init__(self, kind: Literal["usage", "found"], text: str) -> None:
         super().__init__(text)
         self.kind: Literal["usage", "found"] = kind
-
-
-@runtime_checkable
-class _Compiled(Protocol):
-    """What every protocol's settings hold."""
-
-    groups: tuple[CompiledGroup[object], ...]
 
 
 @dataclass(frozen=True)
@@ -92,6 +85,14 @@ class Addressee:
             texts = "; ".join(finding.message for finding in error.findings)
             raise CannotAsk("found", f"{self.protocol} {texts}") from error
 
+    def compiled(self) -> object:
+        """Return the device's settings with every tag of it. Raises CannotAsk when any is wrong."""
+        findings = list(self._row_findings)
+        settings = compiler_of(self.protocol)(self.device, findings)
+        if settings is None or findings:
+            raise CannotAsk("found", _lines(findings, self._document))
+        return settings
+
     def wanted(self, text: str) -> Wanted:
         """Return what a word means: the tag of that name if there is one, else an address.
 
@@ -111,14 +112,13 @@ class Addressee:
     def near(self, text: str) -> str:
         """Return ` (did you mean …)` when a tag of the device has nearly this name."""
         names = [tag.row.name for group in self.device.groups for tag in group.tags]
-        hint = suggestion(text, names) if names else ""
-        return hint if "did you mean" in hint else ""
+        return near(text, names)
 
     def _tag(self, text: str, group: Group, tag: Tag) -> Wanted:
         only = replace(self.device, groups=(replace(group, tags=(tag,)),))
         findings: list[Finding] = []
         compiled = compiler_of(self.protocol)(only, findings)
-        if not isinstance(compiled, _Compiled) or findings:
+        if not isinstance(compiled, HasGroups) or findings:
             raise CannotAsk("found", _lines(findings, self._document))
         columns = compiled.groups[0].plan.columns
         return Wanted(text, tag.row.address, tag.row.type, columns)

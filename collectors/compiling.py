@@ -3,13 +3,14 @@
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 
-from collectors.making import counter_columns, made_columns
+from collectors.making import Given, counter_columns, made_columns
 from collectors.scaling import deadband_of_range, scaling_of
 from collectors.transforming import transform_of
+from common.codes import ADDRESS_CODES, Wrong, found, told
 from common.config import PLANT_FILE, Document, build
 from common.errors import Finding
 from common.plant import Device, Group, Tag
@@ -50,6 +51,13 @@ class CompiledGroup(Generic[A]):
     addresses: tuple[A, ...]
 
 
+@runtime_checkable
+class HasGroups(Protocol):
+    """What every protocol's settings hold."""
+
+    groups: tuple[CompiledGroup[object], ...]
+
+
 def compile_config(config: type[C], device: Device, findings: list[Finding]) -> C | None:
     """Return the device's own keys as a `config`, or None after a finding for each thing wrong.
 
@@ -71,8 +79,7 @@ def compile_groups(
     before = len(findings)
     scanned = [_compile_group(device, group, resolve, findings) for group in device.groups]
     groups = tuple(
-        _with_made_columns(device.groups[number], scanned, number, findings)
-        for number in range(len(scanned))
+        _with_made_columns(device, scanned, number, findings) for number in range(len(scanned))
     )
     _check_elements(device, groups, findings)
     return groups if len(findings) == before else None
@@ -94,7 +101,7 @@ def _compile_group(
                 columns.append(_column(tag, level, element))
                 addresses.append(element.address)
         except ValueError as error:
-            findings.append(Finding(tag.place, tag.where, str(error)))
+            findings.append(told(error, ADDRESS_CODES[device.protocol], tag.place, tag.where))
     plan = Plan(
         protocol=device.protocol,
         device=device.name,
@@ -102,15 +109,16 @@ def _compile_group(
         asset=device.asset,
         period_ms=group.period_ms,
         columns=tuple(columns),
+        levels=device.levels,
     )
     return CompiledGroup(plan, tuple(addresses))
 
 
 def _with_made_columns(
-    group: Group, scanned: list[CompiledGroup[A]], number: int, findings: list[Finding]
+    device: Device, scanned: list[CompiledGroup[A]], number: int, findings: list[Finding]
 ) -> CompiledGroup[A]:
     """Return the group with what is made of it: totals of counters, then expressions."""
-    plan = scanned[number].plan
+    group, plan = device.groups[number], scanned[number].plan
     here = {column.name: (index, column) for index, column in enumerate(plan.columns)}
     others = (each.plan for each in scanned if each.plan is not plan)
     elsewhere = {column.name: column for other in others for column in other.columns}
@@ -120,17 +128,17 @@ def _with_made_columns(
             index, column = here[tag.row.name]
             made += counter_columns(tag.row, column, index)
         except ValueError as error:
-            findings.append(Finding(tag.place, tag.where, str(error)))
+            findings.append(told(error, "OT-0501", tag.place, tag.where))
     expressions = [tag for tag in group.tags if tag.row.expression]
-    made += made_columns(expressions, here, elsewhere, findings)
+    made += made_columns(expressions, Given(here, elsewhere, device.beside), findings)
     where = f"devices.{plan.device}.groups.{group.name}"
     total = len(plan.columns) + len(made)
     if total > TAGS_MAX:
         text = f"a group has at most {TAGS_MAX} tags, found {total} with every array element"
-        findings.append(Finding(PLANT_FILE, where, text))
+        findings.append(found("OT-0310", PLANT_FILE, where, text))
     if made and not plan.columns:
         text = "a group needs a tag that the device gives: expressions are made when it is read"
-        findings.append(Finding(PLANT_FILE, where, text))
+        findings.append(found("OT-0503", PLANT_FILE, where, text))
     columns = (*plan.columns, *made)
     return CompiledGroup(msgspec.structs.replace(plan, columns=columns), scanned[number].addresses)
 
@@ -153,7 +161,7 @@ def _check_elements(
         topic = column.topic.casefold()
         if topic in taken:
             text = f"an array's element and another tag have the topic {column.topic}; rename one"
-            findings.append(Finding(PLANT_FILE, f"devices.{device.name}", text))
+            findings.append(found("OT-0114", PLANT_FILE, f"devices.{device.name}", text))
         taken.add(topic)
 
 
@@ -166,16 +174,17 @@ def _column(tag: Tag, level: str, resolved: Resolved[A]) -> Column:
     if (scaling.calculates or row.deadband or row.deadband_percent or limited or row.clamp) and (
         value_type not in _NUMBERS
     ):
-        raise ValueError(
+        raise Wrong(
+            "OT-0411",
             f"scale, units to convert, ranges, limits and deadband need a number, but "
-            f"{resolved.canonical} is a {value_type}; leave them empty"
+            f"{resolved.canonical} is a {value_type}; leave them empty",
         )
     return Column(
         name=row.name + level,
         topic=tag.topic + level,
         address=resolved.canonical,
         source_type=resolved.source_type,
-        value_type=ValueType.FLOAT64 if scaling.calculates or row.clamp else resolved.value_type,
+        value_type=ValueType.FLOAT64 if scaling.calculates or row.clamp else value_type,
         unit=scaling.unit,
         scale=scaling.scale,
         offset=scaling.offset,
@@ -190,4 +199,5 @@ def _column(tag: Tag, level: str, resolved: Resolved[A]) -> Column:
         clamp_low=scaling.clamp_low,
         clamp_high=scaling.clamp_high,
         transform=transform,
+        semantic_id=row.semantic_id,
     )

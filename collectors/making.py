@@ -1,7 +1,9 @@
 """Tags that no device gives: expressions, windows, totals of counters → made columns of a plan."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
+from common.codes import Wrong, told
 from common.config import suggestion
 from common.errors import Finding
 from common.expressions import Aggregate, understood
@@ -38,9 +40,10 @@ def counter_columns(row: TagRow, counter: Column, index: int) -> list[Column]:
         return []
     modulus = _modulus(row.counter)
     if counter.value_type not in _INTEGERS:
-        raise ValueError(
+        raise Wrong(
+            "OT-0501",
             f"a counter must be a whole number as the device gives it, and {row.name} is "
-            f"{counter.value_type}; leave scale, units and ranges empty"
+            f"{counter.value_type}; leave scale, units and ranges empty",
         )
     made: list[tuple[str, Made]] = [
         ("total", CounterTotal(index, modulus)),
@@ -70,54 +73,58 @@ def _modulus(written: str) -> int:
     except ValueError:
         modulus = 0
     if not 1 < modulus <= _MODULUS_MAX:
-        raise ValueError(
+        raise Wrong(
+            "OT-0502",
             f"counter: {written!r} is not {', '.join(_BITS)} or the number at which the counter "
-            "begins again with 0, such as 1000000"
+            "begins again with 0, such as 1000000",
         )
     return modulus
 
 
-def made_columns(
-    tags: Sequence[Tag],
-    here: Mapping[str, tuple[int, Column]],
-    elsewhere: Mapping[str, Column],
-    findings: list[Finding],
-) -> list[Column]:
-    """Return the columns of a group's expressions; a finding for each that cannot be.
+class Given(NamedTuple):
+    """What a group's expressions may be made of, by name."""
 
-    `here`: the columns that the device gives in this group, by name, with their places;
-    `elsewhere`: those of the device's other groups.
-    """
+    here: Mapping[str, tuple[int, Column]]
+    """Columns that the device gives in this group, with their places."""
+    elsewhere: Mapping[str, Column]
+    """Those of the device's other groups."""
+    beside: frozenset[str]
+    """Tags that other devices of the same asset give; what they hold is not known here."""
+
+
+def made_columns(tags: Sequence[Tag], given: Given, findings: list[Finding]) -> list[Column]:
+    """Return the columns of a group's expressions; a finding for each that cannot be."""
     made = []
     for tag in tags:
         try:
-            made.append(_column(tag, here, elsewhere))
+            made.append(_column(tag, given))
         except ValueError as error:
-            findings.append(Finding(tag.place, tag.where, str(error)))
+            findings.append(told(error, "OT-0506", tag.place, tag.where))
     return made
 
 
-def _column(
-    tag: Tag, here: Mapping[str, tuple[int, Column]], elsewhere: Mapping[str, Column]
-) -> Column:
+def _column(tag: Tag, given: Given) -> Column:
     row = tag.row
     plain = TagRow(name=row.name, expression=row.expression)
-    given = [key for key in _ONLY_OF_A_DEVICE if getattr(row, key) != getattr(plain, key)]
-    if given:
-        raise ValueError(
-            f"{', '.join(given)}: not for a tag that has an expression; do it in the expression"
+    foreign = [key for key in _ONLY_OF_A_DEVICE if getattr(row, key) != getattr(plain, key)]
+    if foreign:
+        raise Wrong(
+            "OT-0504",
+            f"{', '.join(foreign)}: not for a tag that has an expression; do it in the expression",
         )
     if row.type.lower() not in ("", *_BOOLEANS):
-        raise ValueError(f"type {row.type!r}: an expression is a number, or with type bool a truth")
+        raise Wrong(
+            "OT-0505", f"type {row.type!r}: an expression is a number, or with type bool a truth"
+        )
     meaning = understood(row.expression)
     how: Made = Expression(row.expression)
     if isinstance(meaning, Aggregate):
-        index, column = _in_this_group(meaning.input, here, elsewhere)
+        index, column = _in_this_group(meaning.input, given)
         _need_number(column)
         how = WindowValue(meaning.function, index, meaning.window_s)
     else:
         for name in meaning.inputs:
-            _need_number(_anywhere(name, here, elsewhere))
+            _check_input(name, given)
     truth = row.type.lower() in _BOOLEANS and isinstance(how, Expression)
     return Column(
         name=row.name,
@@ -133,32 +140,33 @@ def _column(
         description=row.description,
         loss_class=row.loss_class,
         made=how,
+        semantic_id=row.semantic_id,
     )
 
 
-def _anywhere(
-    name: str, here: Mapping[str, tuple[int, Column]], elsewhere: Mapping[str, Column]
-) -> Column:
-    if name in here:
-        return here[name][1]
-    if name in elsewhere:
-        return elsewhere[name]
-    known = [*here, *elsewhere]
-    raise ValueError(
-        f"expression names {name!r}, which the device does not give{suggestion(name, known)}; "
-        "a tag that has an expression itself cannot be used"
-    )
+def _check_input(name: str, given: Given) -> None:
+    if name in given.here:
+        _need_number(given.here[name][1])
+    elif name in given.elsewhere:
+        _need_number(given.elsewhere[name])
+    elif name not in given.beside:
+        known = [*given.here, *given.elsewhere, *given.beside]
+        raise Wrong(
+            "OT-0507",
+            f"expression names {name!r}, which no device of this asset gives"
+            f"{suggestion(name, known)}; a tag that has an expression itself cannot be used",
+        )
 
 
-def _in_this_group(
-    name: str, here: Mapping[str, tuple[int, Column]], elsewhere: Mapping[str, Column]
-) -> tuple[int, Column]:
-    if name in elsewhere and name not in here:
-        raise ValueError(f"{name} is read in another group; put the window into that group")
-    _anywhere(name, here, elsewhere)
-    return here[name]
+def _in_this_group(name: str, given: Given) -> tuple[int, Column]:
+    if name not in given.here and (name in given.elsewhere or name in given.beside):
+        raise Wrong("OT-0508", f"{name} is read in another group; put the window into that group")
+    _check_input(name, given)
+    return given.here[name]
 
 
 def _need_number(column: Column) -> None:
     if column.value_type in _NOT_NUMBERS:
-        raise ValueError(f"{column.name} is a {column.value_type}; an expression needs numbers")
+        raise Wrong(
+            "OT-0509", f"{column.name} is a {column.value_type}; an expression needs numbers"
+        )

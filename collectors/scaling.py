@@ -3,6 +3,7 @@
 import math
 from typing import NamedTuple
 
+from common.codes import Wrong
 from common.tagtable import TagRow
 from common.units import conversion, unit_named, unit_needed
 
@@ -46,8 +47,9 @@ def scaling_of(row: TagRow) -> Scaling:
     published = unit_named(row.unit)
     if row.source_unit:
         if not row.unit:
-            raise ValueError(
-                f"source_unit {row.source_unit!r} needs a unit beside it: what shall be published"
+            raise Wrong(
+                "OT-0414",
+                f"source_unit {row.source_unit!r} needs a unit beside it: what shall be published",
             )
         a, b = conversion(
             unit_needed(row.source_unit, "source_unit"), unit_needed(row.unit, "unit")
@@ -67,9 +69,10 @@ def deadband_of_range(row: TagRow) -> float:
     if None in ends:
         line = scaling_of(row)
         if row.raw_low is None or row.raw_high is None:
-            raise ValueError(
+            raise Wrong(
+                "OT-0415",
                 "deadband_of = range needs a range: minimum and maximum, or raw_low, raw_high, "
-                "scaled_low and scaled_high"
+                "scaled_low and scaled_high",
             )
         ends = (row.raw_low * line.scale + line.offset, row.raw_high * line.scale + line.offset)
     low, high = ends

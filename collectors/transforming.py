@@ -2,10 +2,10 @@
 
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from common.codes import Wrong
 from common.records import BitField, CleanText, EnumTexts, LocalTime, Transform, ValueType
 from common.tagtable import TagRow
 
-ENUM_TEXTS_MAX = 1_000
 _INTEGERS = (ValueType.INT64, ValueType.UINT64)
 _BITS_MAX = 64
 
@@ -17,7 +17,7 @@ def transform_of(row: TagRow, raw_type: ValueType) -> tuple[Transform | None, Va
     """
     asked = [key for key in ("enum", "bits", "text", "time_zone") if getattr(row, key)]
     if len(asked) > 1:
-        raise ValueError(f"{' and '.join(asked)} cannot be combined; keep one of them")
+        raise Wrong("OT-0421", f"{' and '.join(asked)} cannot be combined; keep one of them")
     if row.enum:
         _need(raw_type, _INTEGERS, "enum gives names to the numbers of states")
         return EnumTexts(_texts(row.enum)), ValueType.STRING
@@ -37,7 +37,7 @@ def transform_of(row: TagRow, raw_type: ValueType) -> tuple[Transform | None, Va
 
 def _need(raw_type: ValueType, accepted: tuple[ValueType, ...], what: str) -> None:
     if raw_type not in accepted:
-        raise ValueError(f"{what}, but this address holds a {raw_type}; leave it empty")
+        raise Wrong("OT-0422", f"{what}, but this address holds a {raw_type}; leave it empty")
 
 
 def _texts(written: str) -> tuple[tuple[int, str], ...]:
@@ -49,12 +49,12 @@ def _texts(written: str) -> tuple[tuple[int, str], ...]:
         except ValueError:
             code = None
         if not equals or code is None or not text.strip():
-            raise ValueError(f"enum: {part!r} is not NUMBER=TEXT; write 0=Stopped|1=Running")
+            raise Wrong("OT-0423", f"enum: {part!r} is not NUMBER=TEXT; write 0=Stopped|1=Running")
         if code in found:
-            raise ValueError(f"enum: {code} has two names, {found[code]!r} and {text.strip()!r}")
+            raise Wrong(
+                "OT-0424", f"enum: {code} has two names, {found[code]!r} and {text.strip()!r}"
+            )
         found[code] = text.strip()
-    if len(found) > ENUM_TEXTS_MAX:
-        raise ValueError(f"enum: {len(found)} names; at most {ENUM_TEXTS_MAX}")
     return tuple(sorted(found.items()))
 
 
@@ -62,7 +62,9 @@ def _bits(written: str) -> tuple[int, int]:
     first, _, last = written.partition("-")
     low, high = int(first), int(last or first)
     if not low <= high < _BITS_MAX:
-        raise ValueError(f"bits: {written!r} is not a range within 0 to 63, the lower bit first")
+        raise Wrong(
+            "OT-0425", f"bits: {written!r} is not a range within 0 to 63, the lower bit first"
+        )
     return low, high - low + 1
 
 
@@ -70,6 +72,7 @@ def _check_zone(name: str) -> None:
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError(
-            f"time_zone {name!r} is not known here; write an IANA name such as Europe/Berlin or UTC"
+        raise Wrong(
+            "OT-0426",
+            f"time_zone {name!r} is not known here; write an IANA name: Europe/Berlin",
         ) from None

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from common.codes import found, told
 from common.errors import Finding
 
 PLANT_FILE = "ot/plant.toml"
@@ -41,9 +42,15 @@ class Document:
             key = key.rpartition(".")[0]
         return f"{self.name}:{self.lines[key]}" if key else self.name
 
-    def finding(self, where: str, message: str) -> Finding:
-        """Return a finding about the key path `where`."""
-        return Finding(self.place(where), where, message)
+    def stands_at(self, where: str, other: str) -> None:
+        """Let the key `where`, which is not written itself, stand where `other` is written."""
+        if where not in self.lines and other in self.lines:
+            self.lines[where] = self.lines[other]
+
+    def finding(self, where: str, message: str, code: str = "") -> Finding:
+        """Return a finding about the key path `where`; a code brings its help."""
+        place = self.place(where)
+        return found(code, place, where, message) if code else Finding(place, where, message)
 
 
 def read_document(
@@ -53,20 +60,23 @@ def read_document(
     path = config_dir / name
     try:
         if path.stat().st_size > FILE_BYTES_MAX:
-            findings.append(Finding(name, "", f"larger than {FILE_BYTES_MAX} bytes; split it"))
+            text = f"larger than {FILE_BYTES_MAX} bytes; split it"
+            findings.append(found("CF-01", name, "", text))
             return None
         text = path.read_bytes().decode("utf-8-sig")
         return Document(name, tomllib.loads(text), _lines_of_keys(text))
     except FileNotFoundError:
-        findings.append(Finding(name, "", f"no such file in {config_dir}. {help_text}".rstrip()))
+        text = f"no such file in {config_dir}. {help_text}".rstrip()
+        findings.append(found("CF-02", name, "", text))
     except OSError as error:
-        findings.append(Finding(name, "", f"cannot be read: {error.strerror}"))
+        findings.append(found("CF-03", name, "", f"cannot be read: {error.strerror}"))
     except UnicodeDecodeError as error:
-        findings.append(Finding(name, "", f"is not UTF-8 (byte {error.start}); save it as UTF-8"))
+        text = f"is not UTF-8 (byte {error.start}); save it as UTF-8"
+        findings.append(found("CF-04", name, "", text))
     except tomllib.TOMLDecodeError as error:
         at = re.search(r"\(at line (\d+), column (\d+)\)", str(error))
         place = f"{name}:{at[1]}" if at else name
-        findings.append(Finding(place, "", f"is not TOML: {error}"))
+        findings.append(found("CF-05", place, "", f"is not TOML: {error}"))
     return None
 
 
@@ -90,8 +100,13 @@ def _lines_of_keys(text: str) -> dict[str, int]:
 
 def suggestion(word: str, known: list[str]) -> str:
     """Return ` (did you mean 'x'?)`, or the list of what is known when nothing is near."""
-    near = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; known here: {', '.join(sorted(known))}"
+    return near(word, known) or f"; known here: {', '.join(sorted(known))}"
+
+
+def near(word: str, known: list[str]) -> str:
+    """Return `; did you mean 'x'?`, empty when nothing is near: for what has too many names."""
+    words = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {words[0]!r}?" if words else ""
 
 
 def table_at(document: Document, key: str, findings: list[Finding]) -> dict[str, Any]:
@@ -99,7 +114,8 @@ def table_at(document: Document, key: str, findings: list[Finding]) -> dict[str,
     table = document.tables.get(key, {})
     if isinstance(table, dict):
         return table
-    findings.append(document.finding(key, f"must be a table, [{key}], found {table!r}"))
+    text = f"must be a table, [{key}], found {table!r}"
+    findings.append(document.finding(key, text, "CF-06"))
     return {}
 
 
@@ -112,31 +128,32 @@ def build(
 ) -> T | None:
     """Return `table` as a `struct`, or None after adding a finding for each thing wrong in it."""
     if not isinstance(table, Mapping):
-        findings.append(document.finding(where, f"must be a table, [{where}], found {table!r}"))
+        text = f"must be a table, [{where}], found {table!r}"
+        findings.append(document.finding(where, text, "CF-06"))
         return None
     fields = {each.encode_name: each for each in msgspec.structs.fields(struct)}
     before = len(findings)
     for key in table:
         if key not in fields:
             text = f"unknown key {key!r}{suggestion(str(key), list(fields))}"
-            findings.append(document.finding(f"{where}.{key}", text))
+            findings.append(document.finding(f"{where}.{key}", text, "CF-07"))
     values: dict[str, Any] = {}
     for name, each in fields.items():
         if name not in table:
             if each.required:
-                findings.append(document.finding(where, f"missing required key {name!r}"))
+                findings.append(document.finding(where, f"missing required key {name!r}", "CF-08"))
             continue
         try:
             values[name] = msgspec.convert(table[name], each.type)
         except msgspec.ValidationError as error:
             text = f"{expected(error, each.type)}, found {_shown(name, table[name])}"
-            findings.append(document.finding(f"{where}.{name}", text))
+            findings.append(document.finding(f"{where}.{name}", text, "CF-09"))
     if len(findings) > before:
         return None
     try:
         return msgspec.convert(values, struct)  # runs __post_init__, the rules between keys
     except msgspec.ValidationError as error:
-        findings.append(document.finding(where, readable(error)))
+        findings.append(told(error, "CF-10", document.place(where), where, readable(error)))
         return None
 
 
@@ -183,7 +200,7 @@ def rejected_secret(path: Path) -> str | None:
 
 
 def print_findings(findings: list[Finding], *, as_json: bool) -> None:
-    """Write one line per finding, or one JSON list of {place, where, message}, to stdout."""
+    """Write to stdout a line per finding, or JSON: [{place, where, message, code, help}, …]."""
     if as_json:
         sys.stdout.write(msgspec.json.encode(findings).decode() + "\n")
         return

@@ -31,14 +31,28 @@ class Finding:
     """The path of the key or the name of the row: `devices.press.groups.fast.period_ms`."""
     message: str
     """What was found and what would be right."""
+    code: str = ""
+    """Names this kind of finding for ever: `OT-L06`; empty for one that has none."""
+    help: str = ""
+    """What to do about it, where the message does not say."""
 
     def __str__(self) -> str:
-        """One line: place, path, message."""
-        return (
-            f"{self.place}: {self.where}: {self.message}"
-            if self.where
-            else (f"{self.place}: {self.message}")
-        )
+        """One line: place, path, message, code."""
+        text = f"{self.where}: {self.message}" if self.where else self.message
+        code = f" [{self.code}]" if self.code else ""
+        return f"{self.place}: {text}{code}"
+
+
+@dataclass(frozen=True, slots=True)
+class Caution(Finding):
+    """What a person should know, and need not change. Stops nothing."""
+
+    severity: str = "warning"
+    """For `tailrace check`, which reads the findings as JSON."""
+
+    def __str__(self) -> str:
+        """One line, as any finding, that says that it is only a warning."""
+        return f"warning: {Finding.__str__(self)}"
 
 
 class ConfigError(TailraceError):

@@ -4,7 +4,6 @@ This module knows gateways, the queue's bounds, devices, groups and tags; what a
 keys and a tag's address mean belongs to its protocol (collectors/<protocol>/config.py, address.py).
 """
 
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,6 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from common.codes import Wrong, found
 from common.config import (
     PLANT_FILE,
     Document,
@@ -22,19 +22,25 @@ from common.config import (
     table_at,
 )
 from common.errors import ConfigError, Finding
+from common.naming import TOPIC_BYTES_MAX, BrokerProfile, named_levels, wrong_levels
 from common.outbox import GROUPS_MAX
-from common.tagtable import TagRow, read_tag_table
+from common.tagtable import (
+    GroupChange,
+    GroupConfig,
+    Row,
+    TagRow,
+    check_number_of_tags,
+    read_rows,
+    tag_rows,
+)
+from common.templates import Applied, Templates, TemplateUse
 
-TABLES = ["gateway", "queue", "devices"]
+TABLES = ["gateway", "queue", "templates", "devices"]
 _HELP = "The OT half of the configuration lives there."
 DEVICES_MAX = 1_000
-TOPIC_BYTES_MAX = 65_535
-"""MQTT 5, 1.5.4: a topic is a string of at most 65,535 bytes. Brokers may allow less."""
-
-_LEVEL = re.compile(r"[A-Za-z0-9.-][A-Za-z0-9_.-]*")
+_DIFFERING = [each.name for each in msgspec.structs.fields(TemplateUse)]
 
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
-PeriodMs = Annotated[int, Meta(ge=10, le=3_600_000)]
 Mib = Annotated[int, Meta(ge=0, le=1_048_576)]
 BucketS = Annotated[float, Meta(ge=1, le=86_400)]
 
@@ -45,6 +51,21 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     id: Name
     root: Annotated[str, Meta(min_length=1, max_length=512)]
     """Levels of the namespace above every asset: enterprise/site/area/line."""
+    levels: tuple[Name, ...] = ()
+    """What the levels of root, and of a device's path, are called; empty: as ISA-95 calls them."""
+    broker_profiles: tuple[BrokerProfile, ...] = ()
+    """Far sides whose limits of topics the names must fit; `tailrace check` warns."""
+    ignore_warnings: tuple[str, ...] = ()
+    """Codes of warnings that `tailrace check` shall not give: OT-L09."""
+
+    def __post_init__(self) -> None:
+        """A level has one name, and each level has one."""
+        if len(set(self.levels)) < len(self.levels):
+            raise Wrong("OT-0101", "levels: two levels have the same name")
+        deep = self.root.count("/") + 1
+        if self.levels and deep > len(self.levels):
+            text = f"root has {deep} levels, and levels names {len(self.levels)}"
+            raise Wrong("OT-0102", text)
 
 
 class QueueConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -69,18 +90,11 @@ class QueueConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     def __post_init__(self) -> None:
         """What is older has fewer buckets, not more."""
         if self.thin_coarse_s <= self.thin_fine_s:
-            raise ValueError(
+            raise Wrong(
+                "OT-0103",
                 f"thin_coarse_s ({self.thin_coarse_s:g}) must be larger than thin_fine_s "
-                f"({self.thin_fine_s:g})"
+                f"({self.thin_fine_s:g})",
             )
-
-
-class GroupConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """[devices.NAME.groups.NAME]: tags read together at one rate."""
-
-    period_ms: PeriodMs = 1_000
-    tags: str | list[dict[str, Any]]
-    """A CSV file beside plant.toml, or the rows themselves."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +130,13 @@ class Device:
     """Where plant.toml stands: files that settings name are relative to it."""
     state_dir: Path | None = None
     """Where its protocol may keep what must outlive the process; None: it may keep nothing."""
+    path: str = ""
+    """Levels between root and asset."""
+    levels: tuple[str, ...] = ()
+    """What the levels of root and path are called."""
+    template: str = ""
+    beside: frozenset[str] = frozenset()
+    """Names of tags of the same asset that other devices give; expressions may use them."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +147,7 @@ class Plant:
     queue: QueueConfig
     devices: tuple[Device, ...]
     document: Document
+    templates: tuple[str, ...] = ()
 
     def devices_of(self, protocol: str) -> tuple[Device, ...]:
         """Return the devices that one collector process reads."""
@@ -155,29 +177,46 @@ def read_plant(config_dir: Path, findings: list[Finding]) -> Plant | None:
     for key in document.tables:
         if key not in TABLES:
             text = f"unknown table {key!r}{suggestion(key, TABLES)}"
-            findings.append(document.finding(key, text))
+            findings.append(document.finding(key, text, "CF-07"))
     queue = _queue(document, findings)
     gateway = build(
         GatewayConfig, document.tables.get("gateway", {}), document, "gateway", findings
     )
-    root = gateway.root if gateway else "unknown"
-    _check_path(root, document.place("gateway.root"), "gateway.root", findings)
+    reader = _Reader(config_dir, document, gateway, findings)
+    reader.check_path(gateway.root if gateway else "unknown", "gateway.root")
     devices = [
         device
         for name, table in table_at(document, "devices", findings).items()
-        if (device := _device(config_dir, root, document, name, table, findings))
+        if (device := reader.device(name, table))
     ]
     if len(devices) > DEVICES_MAX:
         findings.append(
-            document.finding("devices", f"{len(devices)} devices; {DEVICES_MAX} at most")
+            document.finding("devices", f"{len(devices)} devices; {DEVICES_MAX} at most", "OT-0110")
         )
     for protocol in sorted({device.protocol for device in devices}):
         groups = sum(len(device.groups) for device in devices if device.protocol == protocol)
         if groups > GROUPS_MAX:
             text = f"{groups} groups over {protocol}; {GROUPS_MAX} at most for one collector"
-            findings.append(document.finding("devices", text))
+            findings.append(document.finding("devices", text, "OT-0111"))
     _check_topics(devices, findings)
-    return Plant(gateway, queue, tuple(devices), document) if gateway else None
+    devices = _with_neighbours(devices)
+    templates = tuple(reader.templates.names)
+    return Plant(gateway, queue, tuple(devices), document, templates) if gateway else None
+
+
+def _with_neighbours(devices: list[Device]) -> list[Device]:
+    """Return the devices, each with what the others of its asset give."""
+    given: dict[tuple[str, str], dict[str, set[str]]] = {}
+    for device in devices:
+        names = {
+            tag.row.name for group in device.groups for tag in group.tags if not tag.row.expression
+        }
+        given.setdefault((device.path, device.asset), {})[device.name] = names
+    return [
+        replace(device, beside=frozenset().union(*(of[name] for name in of if name != device.name)))
+        for device in devices
+        if (of := given[device.path, device.asset])
+    ]
 
 
 def read_device(
@@ -187,13 +226,9 @@ def read_device(
 
     Findings are the device's own. Its tags' topics begin with `unknown` when [gateway] is wrong.
     """
-    root = _root_of(document)
-    return _device(config_dir, root, document, name, document.tables["devices"][name], findings)
-
-
-def _root_of(document: Document) -> str:
     gateway = build(GatewayConfig, document.tables.get("gateway", {}), document, "gateway", [])
-    return gateway.root if gateway else "unknown"
+    reader = _Reader(config_dir, document, gateway, findings)
+    return reader.device(name, document.tables["devices"][name])
 
 
 def read_queue_config(config_dir: Path, findings: list[Finding]) -> QueueConfig:
@@ -207,85 +242,140 @@ def _queue(document: Document, findings: list[Finding]) -> QueueConfig:
     return build(QueueConfig, table, document, "queue", findings) or QueueConfig()
 
 
-def _device(
-    config_dir: Path,
-    root: str,
-    document: Document,
-    name: str,
-    table: Any,
-    findings: list[Finding],
-) -> Device | None:
-    where = f"devices.{name}"
-    if not isinstance(table, dict):
-        findings.append(document.finding(where, f"must be a table, [{where}], found {table!r}"))
-        return None
-    settings = dict(table)
-    protocol = settings.pop("protocol", None)
-    asset = settings.pop("asset", name)
-    groups = settings.pop("groups", {})
-    try:
-        msgspec.convert(name, Name)
-    except msgspec.ValidationError as error:
-        findings.append(document.finding(where, f"device name: {readable(error)}"))
-    if not isinstance(protocol, str):
-        text = f'needs protocol = "…", the name of the protocol it speaks, found {protocol!r}'
-        findings.append(document.finding(f"{where}.protocol", text))
-    if not isinstance(asset, str):
-        findings.append(document.finding(f"{where}.asset", f"must be text, found {asset!r}"))
-        asset = name
-    _check_path(asset, document.place(f"{where}.asset"), f"{where}.asset", findings)
-    if not isinstance(groups, dict) or not groups:
-        text = f"needs at least one group: [{where}.groups.NAME] with period_ms and tags"
-        findings.append(document.finding(where, text))
-        groups = {}
-    read = (
-        _group(config_dir, f"{root}/{asset}", document, where, (group, rows), findings)
-        for group, rows in groups.items()
-    )
-    return Device(
-        name,
-        str(protocol),
-        asset,
-        tuple(g for g in read if g),
-        settings,
-        (config_dir / document.name).parent,
-    )
+class _Reader:
+    """Reads devices of one document; everything wrong becomes a finding."""
 
+    def __init__(
+        self,
+        config_dir: Path,
+        document: Document,
+        gateway: GatewayConfig | None,
+        findings: list[Finding],
+    ) -> None:
+        self._config_dir = config_dir
+        self._document = document
+        self._root = gateway.root if gateway else "unknown"
+        self._levels = gateway.levels if gateway else ()
+        self._findings = findings
+        self.templates = Templates(config_dir, document, findings)
 
-def _group(
-    config_dir: Path,
-    path: str,
-    document: Document,
-    device_where: str,
-    entry: tuple[str, object],
-    findings: list[Finding],
-) -> Group | None:
-    name, table = entry
-    where = f"{device_where}.groups.{name}"
-    config = build(GroupConfig, table, document, where, findings)
-    try:
-        msgspec.convert(name, Name)
-    except msgspec.ValidationError as error:
-        findings.append(document.finding(where, f"group name: {readable(error)}"))
-    if config is None:
-        return None
-    tags = tuple(
-        Tag(row, f"{path}/{row.name}", place, f"{where} tag {row.name}")
-        for row, place in read_tag_table(config_dir, config.tags, document, where, findings)
-    )
-    for tag in tags:
-        _check_path(tag.row.name, tag.place, tag.where, findings)
-    return Group(name, config.period_ms, tags)
+    def device(self, name: str, table: Any) -> Device | None:
+        """Return a device as far as it can be read, None when it is no table."""
+        where = f"devices.{name}"
+        if not isinstance(table, dict):
+            self._find("CF-06", where, f"must be a table, [{where}], found {table!r}")
+            return None
+        self._check_name(name, where, "device name")
+        settings = dict(table)
+        differing = {key: settings.pop(key) for key in _DIFFERING if key in settings}
+        use = build(TemplateUse, differing, self._document, where, self._findings)
+        applied = self._applied(use, where)
+        own_groups = settings.pop("groups", {})
+        templated = use is None or bool(use.template)
+        settings = {**(applied.template.keys if applied else {}), **settings}
+        protocol = settings.pop("protocol", None)
+        told = templated and not applied  # What is wrong with the template was found already.
+        if (not isinstance(protocol, str) or not protocol) and not told:
+            text = f'needs protocol = "…", the name of the protocol it speaks, found {protocol!r}'
+            self._find("OT-0104", f"{where}.protocol", text)
+        asset = self._levels_of(settings.pop("asset", name), f"{where}.asset", name)
+        path = self._levels_of(settings.pop("path", ""), f"{where}.path", "")
+        above = f"{self._root}/{path}" if path else self._root
+        levels = named_levels(above, self._levels)
+        if levels is None:
+            deep = above.count("/") + 1
+            text = f"root and path have {deep} levels, and [gateway] levels names "
+            self._find("OT-0102", f"{where}.path", f"{text}{len(self._levels)}")
+        groups = self._groups(own_groups, f"{above}/{asset}", where, applied, templated=templated)
+        return Device(
+            name,
+            protocol if isinstance(protocol, str) else "",
+            asset,
+            tuple(groups),
+            settings,
+            (self._config_dir / self._document.name).parent,
+            path=path,
+            levels=levels or (),
+            template=applied.template.name if applied else "",
+        )
 
+    def check_path(self, path: str, where: str, place: str = "") -> None:
+        """Add a finding for each level of a path that no topic may have."""
+        for text in wrong_levels(path):
+            at = place or self._document.place(where)
+            self._findings.append(found("OT-0108", at, where, text))
 
-def _check_path(path: str, place: str, where: str, findings: list[Finding]) -> None:
-    for level in path.split("/"):
-        if not _LEVEL.fullmatch(level):
-            text = (
-                f"{level!r} is not a level of a topic: letters, digits, '_', '.', '-', "
-                "not empty, not beginning with '_'"
-            )
-            findings.append(Finding(place, where, text))
+    def _applied(self, use: TemplateUse | None, where: str) -> Applied | None:
+        if use is None or not use.template:
+            return None
+        template = self.templates.of(use.template, where)
+        return Applied(template, use, self._document, where, self._findings) if template else None
+
+    def _levels_of(self, written: object, where: str, otherwise: str) -> str:
+        if not isinstance(written, str):
+            self._find("OT-0107", where, f"must be text, found {written!r}")
+            return otherwise
+        if written or otherwise:  # An asset has a name; a path may be none.
+            self.check_path(written, where)
+        return written
+
+    def _groups(
+        self, own: object, path: str, where: str, applied: Applied | None, *, templated: bool
+    ) -> list[Group]:
+        shared = applied.template.groups if applied else {}
+        if not isinstance(own, dict) or not (own or templated):
+            text = f"needs at least one group: [{where}.groups.NAME] with period_ms and tags"
+            self._find("OT-0109", where, text)
+            own = {}
+        groups = []
+        for name in {**shared, **own}:
+            at = f"{where}.groups.{name}"
+            self._check_name(name, at, "group name")
+            if applied and name in shared:
+                groups.append(self._shared_group(name, own.get(name, {}), path, applied, at))
+            elif group := self._own_group(name, own[name], path, at):
+                groups.append(group)
+        if applied:
+            applied.check_names(self._document)
+        return [group for group in groups if group.tags or group.name not in shared]
+
+    def _own_group(self, name: str, table: object, path: str, where: str) -> Group | None:
+        config = build(GroupConfig, table, self._document, where, self._findings)
+        if config is None:
+            return None
+        rows = read_rows(self._config_dir, config.tags, self._document, where, self._findings)
+        return Group(name, config.period_ms, self._tags(rows or [], path, where))
+
+    def _shared_group(
+        self, name: str, table: object, path: str, applied: Applied, where: str
+    ) -> Group:
+        """Return a group of the device's template, with what the device has of its own in it."""
+        change = build(GroupChange, table, self._document, where, self._findings) or GroupChange()
+        rows = applied.rows(name)
+        if change.tags is not None:
+            own = read_rows(self._config_dir, change.tags, self._document, where, self._findings)
+            rows += own or []
+            check_number_of_tags(len(rows), self._document, where, self._findings)
+        period_ms = change.period_ms or applied.template.groups[name].period_ms
+        return Group(name, period_ms, self._tags(rows, path, where))
+
+    def _tags(self, rows: list[Row], path: str, where: str) -> tuple[Tag, ...]:
+        tags = tuple(
+            Tag(row, f"{path}/{row.name}", place, f"{where} tag {row.name}")
+            for row, place in tag_rows(rows, self._findings)
+        )
+        for tag in tags:
+            self.check_path(tag.row.name, tag.where, tag.place)
+        return tags
+
+    def _check_name(self, name: str, where: str, what: str) -> None:
+        try:
+            msgspec.convert(name, Name)
+        except msgspec.ValidationError as error:
+            self._find("OT-0106", where, f"{what}: {readable(error)}")
+
+    def _find(self, code: str, where: str, text: str) -> None:
+        self._findings.append(self._document.finding(where, text, code))
 
 
 def _check_topics(devices: list[Device], findings: list[Finding]) -> None:
@@ -295,8 +385,8 @@ def _check_topics(devices: list[Device], findings: list[Finding]) -> None:
         for tag in (tag for group in device.groups for tag in group.tags):
             if len(tag.topic.encode()) > TOPIC_BYTES_MAX:
                 text = f"topic longer than {TOPIC_BYTES_MAX} bytes"
-                findings.append(Finding(tag.place, tag.where, text))
+                findings.append(found("OT-0112", tag.place, tag.where, text))
             first = taken.setdefault(tag.topic.casefold(), tag)
             if first is not tag:
                 text = f"topic {tag.topic} is already the topic of {first.where} ({first.place})"
-                findings.append(Finding(tag.place, tag.where, text))
+                findings.append(found("OT-0113", tag.place, tag.where, text))

@@ -56,9 +56,13 @@ class Quality:
     told again after silence is the last one, held on to now."""
 
 
+REPEATED_MASK = 0x0000041F
+"""The bits of a status code that say of a value where it comes from."""
+
+
 def is_repeated(code: int) -> bool:
     """Return whether a status code says that the value was told before, and is told again."""
-    return code & 0x0000041F == Quality.REPEATED
+    return code & REPEATED_MASK == Quality.REPEATED
 
 
 def quality_word(code: int) -> str:
@@ -194,6 +198,8 @@ class Column(msgspec.Struct, frozen=True, array_like=True):
     """After so long a silence the value is told again, marked as a repetition; 0: never."""
     made: Made | None = None
     """None: the device gives it. Made columns stand behind all others of their plan."""
+    semantic_id: str = ""
+    """What the value is, in a dictionary that others have too: an IRDI or an IRI."""
 
     @property
     def scaled(self) -> bool:
@@ -202,7 +208,10 @@ class Column(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Plan(msgspec.Struct, frozen=True, array_like=True, dict=True):
-    """What the columns of one group's scans mean. Immutable: another table is another plan."""
+    """What the columns of one group's scans mean. Immutable: another table is another plan.
+
+    Fields are only appended.
+    """
 
     protocol: str
     device: str
@@ -210,6 +219,20 @@ class Plan(msgspec.Struct, frozen=True, array_like=True, dict=True):
     asset: str
     period_ms: int
     columns: tuple[Column, ...]
+    levels: tuple[str, ...] = ()
+    """Names of the levels above the asset: enterprise, site, area, line; () in old plans."""
+
+    @cached_property
+    def location(self) -> dict[str, str]:
+        """Name of level → level above the asset: {"enterprise": "Acme", "site": "SiteA"}, in order.
+
+        Empty for a plan without levels. The levels themselves stand in every topic, and only there.
+        """
+        if not self.columns:
+            return {}
+        first = self.columns[0]
+        path = first.topic.removesuffix(f"/{self.asset}/{first.name}")
+        return dict(zip(self.levels, path.split("/"), strict=False))
 
     @cached_property
     def scanned(self) -> tuple[Column, ...]:

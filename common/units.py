@@ -4,7 +4,8 @@
 codes, which other systems can compute with.
 """
 
-from common.config import suggestion
+from common.codes import Wrong
+from common.config import near
 from common.unittable import UNITS, Unit
 
 _CODE_BYTES_MAX = 3
@@ -29,13 +30,20 @@ def unit_named(text: str) -> Unit | None:
     return _NAMED.get(text.strip())
 
 
+def units_known() -> list[str]:
+    """Return every code and name that is understood."""
+    return list(_NAMED)
+
+
 def unit_needed(text: str, column: str) -> Unit:
     """Return the unit that `text` means. Raises ValueError that tells what could be meant."""
     unit = unit_named(text)
     if unit is None:
-        raise ValueError(
+        raise Wrong(
+            "OT-0412",
             f"{column} {text!r} is not a unit that Tailrace can convert"
-            f"{suggestion(text, list(_NAMED))}; use its UCUM code, or give scale and offset instead"
+            f"{near(text, units_known())}; use its UCUM code, or give scale and offset "
+            "instead",
         )
     return unit
 
@@ -46,9 +54,10 @@ def conversion(source: Unit, target: Unit) -> tuple[float, float]:
     Raises ValueError when they measure different things.
     """
     if source.kind != target.kind:
-        raise ValueError(
+        raise Wrong(
+            "OT-0413",
             f"{source.code} measures {source.kind}, {target.code} measures {target.kind}; "
-            "no factor makes one of the other"
+            "no factor makes one of the other",
         )
     # In fractions until the end, so that 32 °F is 0 °C and not almost.
     return (

@@ -15,12 +15,16 @@ VERBS = {
     "browse": "console.browse_verb:browse",
     "check": "console.check_verbs:check",
     "demo": "console.demo_verb:demo",
+    "explain": "console.explain_verb:explain",
     "queue": "console.queue_verbs:queue",
     "read": "console.read_verb:read",
+    "record": "console.record_verb:record",
+    "replay": "console.replay_verb:replay",
     "run": "console.check_verbs:run",
     "set-aside": "console.set_aside_verbs:set_aside",
     "status": "console.status_verb:status",
     "tap": "console.tap_verb:tap",
+    "test": "console.tagtest_verb:test",
     "trust": "console.trust_verbs:trust",
 }
 

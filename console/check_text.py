@@ -39,7 +39,9 @@ def _lines(findings: list[Finding], mark: str = "") -> list[str]:
     for finding in sorted(findings, key=_file_and_line):
         where = f"  {finding.where}" if finding.where else ""
         place = click.style(finding.place, bold=True)
-        lines += [f"{place}{where}", *_indented(f"{mark}{finding.message}")]
+        code = f" [{finding.code}]" if finding.code else ""
+        lines += [f"{place}{where}", *_indented(f"{mark}{finding.message}{code}")]
+        lines += _indented(f"help: {finding.help}") if finding.help else []
     return lines
 
 

@@ -17,8 +17,13 @@ from console.places import in_places, json_option
 @in_places
 @click.option("--ot", "half", flag_value="ot", help="Only ot/plant.toml and its tag tables.")
 @click.option("--it", "half", flag_value="it", help="Only it/cloud.toml and its keys.")
+@click.option(
+    *("--strict", "--deny-warnings", "strict"),
+    is_flag=True,
+    help="Exit with 1 for warnings too, as a gate before a roll-out.",
+)
 @json_option
-def check(places: Places, half: str | None, *, as_json: bool) -> None:
+def check(places: Places, half: str | None, *, strict: bool, as_json: bool) -> None:
     """Show every error of the configuration at once.
 
     Reads files and connects to nothing.
@@ -29,7 +34,7 @@ def check(places: Places, half: str | None, *, as_json: bool) -> None:
     else:
         for line in check_text(report, places):
             click.echo(line)
-    sys.exit(EXIT_FOUND if report.findings else 0)
+    sys.exit(EXIT_FOUND if report.findings or (strict and report.warnings) else 0)
 
 
 @click.command()

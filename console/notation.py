@@ -62,6 +62,13 @@ def iso_time(at_ns: int) -> str:
     return f"{_iso_second(at_ns // _NS_PER_S)}.{at_ns % _NS_PER_S:09d}Z"
 
 
+def instant_ns(at: datetime) -> int:
+    """Return a time as ns since 1970; UTC where it says nothing else."""
+    at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    since = at - datetime.fromtimestamp(0, UTC)
+    return ((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds) * 1_000
+
+
 @functools.lru_cache(maxsize=4_096)
 def _iso_second(at_s: int) -> str:
     return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%S")

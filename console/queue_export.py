@@ -4,7 +4,7 @@ import csv
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Literal
 
@@ -12,6 +12,7 @@ import msgspec
 
 from common.errors import TailraceError
 from common.queue import QueueReader
+from console.notation import instant_ns
 from console.queue_rows import CSV_COLUMNS, Missing, Selection, csv_cells, rows
 
 
@@ -71,7 +72,4 @@ def time_ns(text: str) -> int:
 
     Raises ValueError.
     """
-    at = datetime.fromisoformat(text)
-    at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    since = at - datetime.fromtimestamp(0, UTC)
-    return ((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds) * 1_000
+    return instant_ns(datetime.fromisoformat(text))

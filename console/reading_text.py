@@ -140,7 +140,7 @@ def readings_text(readings: Sequence[ReadingTold]) -> list[str]:
 
 
 def _note(told: ReadingTold) -> str:
-    raw = "" if told.raw is None else f"raw {_spaced(told.raw)}  "
+    raw = "" if told.raw is None else f"raw {spaced(told.raw)}  "
     lines = [f"{raw}asked: {printable(told.wire)}"]
     if told.source_at_ns is not None:
         lines.append(f"source time {iso_time(told.source_at_ns)}")
@@ -149,7 +149,7 @@ def _note(told: ReadingTold) -> str:
     return "\n".join(lines)
 
 
-def _spaced(raw: str) -> str:
+def spaced(raw: str) -> str:
     """Return bytes as `42 2a 00 00`."""
     pairs = [raw[at : at + 2] for at in range(0, min(len(raw), 2 * RAW_MAX), 2)]
     more = "" if len(raw) <= 2 * RAW_MAX else f" … {len(raw) // 2} bytes"

@@ -17,7 +17,7 @@ from common.block import NO_SOURCE_TIME, Layout, Part
 from common.records import Plan, Scan, ValueType
 from normalizer.checking import Checks
 from normalizer.counters import CounterState
-from normalizer.deriving import ClosedWindow, Derivation, DeviceMemory
+from normalizer.deriving import AssetMemory, ClosedWindow, Derivation
 from normalizer.limits import Limits
 from normalizer.reporting import (
     DTYPES,
@@ -30,6 +30,7 @@ from normalizer.reporting import (
     marked_as_repeated,
 )
 from normalizer.transforms import Transforms
+from normalizer.watching import Judged, Watch
 
 Split = dict[ValueType, tuple[npt.NDArray[Any], Indexes]]
 
@@ -78,7 +79,7 @@ class GroupNormalizer:
         self,
         plan: Plan,
         counters: Mapping[str, CounterState] | None = None,
-        memory: DeviceMemory | None = None,
+        memory: AssetMemory | None = None,
     ) -> None:
         self.layout = Layout(plan)
         self._width = len(plan.columns)
@@ -90,6 +91,8 @@ class GroupNormalizer:
         self._scanned = np.arange(len(plan.scanned), dtype=np.uint16)
         self._whole = self._split(self._scanned)
         self._closed: list[ClosedWindow] = []
+        self.watch: Watch | None = None
+        """Told of each scan's verdict (normalizer/trial.py); the service leaves it None."""
         self.made_samples = 0
         """Values of made columns that the last scan brought, told or not."""
 
@@ -223,6 +226,20 @@ class GroupNormalizer:
         if forced is not None:
             # An increment is told whenever it is one: two equal ones are two, not a repetition.
             self._derivation.settle(values.columns, forced, verdict.tell)
+        if self.watch is not None:
+            self.watch(
+                Judged(
+                    values.read_at_ns,
+                    values.columns,
+                    values.split,
+                    values.arrays,
+                    values.qualities,
+                    values.nulls,
+                    verdict,
+                    forced,
+                    self._reporting,
+                )
+            )
         if verdict.hold is not None and verdict.hold.any():
             self._hold(values, verdict.hold)
         return self._told(values, verdict)

@@ -41,6 +41,15 @@ class Verdict(NamedTuple):
     """Not told, but later; None when there is none."""
 
 
+class Remembered(NamedTuple):
+    """What was last told of a column."""
+
+    value: Any
+    """None where there was none."""
+    quality: int
+    at_ns: int
+
+
 class Ready(NamedTuple):
     """Columns to be told without a scan: held back before, or silent for long."""
 
@@ -165,6 +174,16 @@ class Reporting:
     def told_values(self, value_type: ValueType, of_type: Indexes, array: Any) -> None:
         """Remember the values of one type that were told."""
         self._last[value_type][of_type] = array
+
+    def remembered(self, value_type: ValueType, column: int) -> Remembered | None:
+        """Return what was last told of a column, None when nothing is known; for people."""
+        if not self._reported[column]:
+            return None
+        value = self._last[value_type][column]
+        value = value.item() if isinstance(value, np.generic) else value
+        value = bool(value) if value_type is ValueType.BOOL else value
+        blank, quality = bool(self._null[column]), int(self._quality[column])
+        return Remembered(None if blank else value, quality, int(self._told_at_ns[column]))
 
     def held_values(
         self, value_type: ValueType, of_type: Indexes, array: Any, read_at_ns: int

@@ -280,7 +280,7 @@ def _validity_finding(
     if text is None:
         return None
     message = f"{settings.cert_file} {text}"
-    return ValidityFinding(document.place(where), where, message, severity)
+    return ValidityFinding(document.place(where), where, message, severity=severity)
 
 
 def _wrong_pair(cert_file: Path, key_file: Path) -> list[tuple[str, str]]:

@@ -42,6 +42,7 @@ PLANT = """
 [gateway]
 id = "sitea-line1"
 root = "Acme/SiteA/Stamping/Line1"
+ignore_warnings = ["OT-L08"]
 
 [devices.press]
 protocol = "simulated"
@@ -202,7 +203,7 @@ def test_check_shows_the_errors_of_both_halves_at_once(configured: Gateway) -> N
     it = json.loads(configured.tailrace("check", "--it", "--json").stdout)
 
     assert both.returncode == 1
-    assert "ot/plant.toml:10  devices.press.groups.process.period_ms" in both.stdout
+    assert "ot/plant.toml:11  devices.press.groups.process.period_ms" in both.stdout
     assert "unknown key 'hots'" in both.stdout
     assert [each["where"] for each in ot["findings"]] == ["devices.press.groups.process.period_ms"]
     assert "targets.uns.hots" in [each["where"] for each in it["findings"]]
@@ -217,7 +218,7 @@ def test_check_finds_targets_and_protocols_that_no_program_serves(configured: Ga
     found = json.loads(configured.tailrace("check", "--json").stdout)["findings"]
 
     assert {each["where"]: each["place"] for each in found} == {
-        "devices.press.protocol": "ot/plant.toml:7",
+        "devices.press.protocol": "ot/plant.toml:8",
         "targets.erp": "it/cloud.toml:10",
     }
     assert "copy the block [program:uplink-uns]" in found[-1]["message"]
@@ -263,6 +264,25 @@ def test_a_certificate_that_ends_soon_is_a_warning(configured: Gateway) -> None:
     assert checked.stdout.splitlines()[-1].startswith("OK  2 devices"), "it is in order today"
     assert told["findings"] == []
     assert [each["where"] for each in told["warnings"]] == ["targets.uns.cert_file"]
+
+
+def test_a_warning_about_ot_has_a_code_and_help_and_stops_only_a_strict_check(
+    configured: Gateway,
+) -> None:
+    """Seen to bite: without `strict and report.warnings` the strict check is content."""
+    plant = configured.folder / "config/ot/plant.toml"
+    plant.write_text(plant.read_text().replace('unit = "Cel"', 'unit = "bar"'))
+
+    checked = configured.tailrace("check", "--ot")
+    strict = configured.tailrace("check", "--ot", "--strict")
+    as_named_elsewhere = configured.tailrace("check", "--ot", "--deny-warnings", "--json")
+
+    assert (checked.returncode, strict.returncode, as_named_elsewhere.returncode) == (0, 1, 1)
+    assert "warning: the name ends in °C, and unit is bar [OT-L05]" in checked.stdout
+    assert "    help: rename the tag, or correct unit;" in checked.stdout
+    [told] = json.loads(as_named_elsewhere.stdout)["warnings"]
+    assert told["code"] == "OT-L05"
+    assert told["help"].startswith("rename the tag")
 
 
 @pytest.mark.parametrize("wrong", ["expired", "not TOML", "no file"])

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import msgspec
+
 from collectors.compiling import Resolved, ResolvedArray, compile_groups
 from collectors.registry import compiler_of
 from common.errors import Finding
 from common.plant import load_plant
-from common.records import Column, LossClass, ValueType
+from common.records import Column, LossClass, Plan, ValueType, decode_plan
 from common.tagtable import TagRow
 
 PLANT = """
@@ -20,10 +22,10 @@ protocol = "simulated"
 [devices.demo.groups.fast]
 tags = "tags.csv"
 """
-CSV = """name,address,unit,scale,offset,deadband,class,description
-Level,sine,m,2,5,0.1,keep,Of the tank
-Parts,counter,,,,,first-to-go,
-Setpoint,constant:42.5,,,,,,
+CSV = """name,address,unit,scale,offset,deadband,class,semantic_id,description
+Level,sine,m,2,5,0.1,keep,urn:acme:level,Of the tank
+Parts,counter,,,,,first-to-go,,
+Setpoint,constant:42.5,,,,,,,
 """
 
 
@@ -52,9 +54,42 @@ def test_every_column_of_the_tag_table_reaches_the_plan(tmp_path: Path) -> None:
         deadband=0.1,
         description="Of the tank",
         loss_class=LossClass.KEEP,
+        semantic_id="urn:acme:level",
     )
+    assert decode_plan(group.plan.encoded).columns[0] == level, "and with it the queue's catalog"
     assert parts.loss_class is LossClass.FIRST_TO_GO
     assert setpoint.loss_class is LossClass.NORMAL
+
+
+def test_a_plan_knows_what_the_levels_above_its_asset_are_called(tmp_path: Path) -> None:
+    """Seen to bite: without `levels=device.levels` there are none."""
+    (tmp_path / "ot").mkdir()
+    plant = PLANT.replace('protocol = "simulated"', 'protocol = "simulated"\npath = "North/Line1"')
+    plant = plant.replace('"simulated"', '"simulated"\nasset = "Tank/Top"')
+    (tmp_path / "ot" / "plant.toml").write_text(plant, encoding="utf-8")
+    (tmp_path / "ot" / "tags.csv").write_text(CSV, encoding="utf-8")
+    (device,) = load_plant(tmp_path).devices
+
+    plan = decode_plan(compiler_of("simulated")(device, []).groups[0].plan.encoded)
+
+    assert plan.location == {
+        "enterprise": "Acme",
+        "site": "SiteA",
+        "area": "North",
+        "line": "Line1",
+    }
+    assert plan.columns[0].topic == "Acme/SiteA/North/Line1/Tank/Top/Level"
+
+
+def test_a_plan_of_before_levels_were_named_is_still_read() -> None:
+    column = Column("T", "Acme/Press/T", "a", "t", ValueType.BOOL)
+    old = Plan("s7", "press", "fast", "Press", 250, (column,))
+    written = msgspec.msgpack.decode(old.encoded)
+    written[5] = [column[:11] for column in written[5]]
+
+    plan = decode_plan(msgspec.msgpack.encode(written[:6]))
+
+    assert (plan.columns, plan.levels, plan.location) == (old.columns, (), {})
 
 
 def compiled_arrays(tmp_path: Path, csv: str, findings: list[Finding]) -> list[Column] | None:
@@ -105,3 +140,23 @@ def test_elements_count_towards_the_tags_of_a_group(tmp_path: Path) -> None:
 
     assert columns is None
     assert "at most 10000 tags, found 10001" in str(findings[0])
+
+
+def test_what_a_transform_makes_has_its_own_type(tmp_path: Path) -> None:
+    """Seen to bite: with the type of the raw value a state's name was Bad, a type mismatch."""
+    (tmp_path / "ot").mkdir()
+    (tmp_path / "ot" / "plant.toml").write_text(PLANT, encoding="utf-8")
+    table = (
+        "name,address,enum,bits\nState,counter,0=Off|1=On,\nDoor,counter,,3\nStep,counter,,4-7\n"
+    )
+    (tmp_path / "ot" / "tags.csv").write_text(table, encoding="utf-8")
+    findings: list[Finding] = []
+
+    (group,) = compiler_of("simulated")(load_plant(tmp_path).devices[0], findings).groups
+
+    assert findings == []
+    assert [column.value_type for column in group.plan.columns] == [
+        ValueType.STRING,
+        ValueType.BOOL,
+        ValueType.UINT64,
+    ]

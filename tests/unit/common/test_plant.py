@@ -43,6 +43,42 @@ def test_a_plant_is_loaded_with_topics_and_the_protocols_own_keys(tmp_path: Path
     assert group.tags[0].place == "ot/tags/press.csv:2"
 
 
+def test_a_device_may_stand_on_levels_below_the_root(tmp_path: Path) -> None:
+    """Seen to bite: with the path left out of the topic."""
+    plant = load(tmp_path, GATEWAY + DEVICE + 'path = "Cell7/Unit2"\n' + GROUP)
+
+    [device] = plant.devices
+    assert device.groups[0].tags[0].topic == "Acme/SiteA/Line1/Cell7/Unit2/Press/Temperature_C"
+    assert device.levels == ("enterprise", "site", "area", "line", "cell")
+    assert device.settings == {"host": "10.0.0.1"}, "the path is not the protocol's"
+
+
+def test_a_plant_with_other_levels_names_them(tmp_path: Path) -> None:
+    levels = 'levels = ["plant", "block", "function", "system"]\n'
+
+    plant = load(tmp_path, GATEWAY + levels + DEVICE + 'path = "10LAC"\n' + GROUP)
+
+    assert plant.devices[0].levels == ("plant", "block", "function", "system")
+
+
+@pytest.mark.parametrize(
+    "semantic_id",
+    [
+        "0173-1#02-BAA120#008",
+        "0112/2///61987#ABA565#007",
+        "https://admin-shell.io/idta/Temperature/1/0",
+        "urn:samm:com.acme:1.0.0#temperature",
+        "nsu=http://opcfoundation.org/UA/DI/;i=6001",
+    ],
+)
+def test_a_semantic_id_is_an_irdi_an_iri_or_a_node(tmp_path: Path, semantic_id: str) -> None:
+    csv = f"name,address,semantic_id\nA,B,{semantic_id}\n"
+
+    [tag] = load(tmp_path, GATEWAY + DEVICE + GROUP, csv).devices[0].groups[0].tags
+
+    assert tag.row.semantic_id == semantic_id
+
+
 def test_every_error_is_shown_at_once_with_file_and_line(tmp_path: Path) -> None:
     plant = GATEWAY + 'nmae = "x"\n' + DEVICE + GROUP.replace("250", "5") + "preiod_ms = 1\n"
     csv = CSV + "Two words,DB40.DBD16,REAL\nNoAddress,,REAL\n"
@@ -54,7 +90,7 @@ def test_every_error_is_shown_at_once_with_file_and_line(tmp_path: Path) -> None
     assert "ot/plant.toml:12: devices.press.groups.fast.preiod_ms: unknown key" in found[1]
     assert "did you mean 'period_ms'?" in found[1]
     assert found[2].startswith("ot/plant.toml:10: devices.press.groups.fast.period_ms: ")
-    assert found[2].endswith(">= 10, found 5")
+    assert found[2].endswith(">= 10, found 5 [CF-09]")
 
 
 @pytest.mark.parametrize(
@@ -99,6 +135,10 @@ def test_every_error_is_shown_at_once_with_file_and_line(tmp_path: Path) -> None
         (
             "name,address,deadband,deadband_percent,deadband_of\nA,B,1,5,value\n",
             "deadband and deadband_percent say it twice",
+        ),
+        (
+            "name,address,semantic_id\nA,B,02-BAA120\n",
+            "press.csv:2: A: semantic_id '02-BAA120' is neither an IRDI, such as 0173-1#02-BAA120#",
         ),
         ("name,address,min_interval_ms\nA,B,-1\n", "column 'min_interval_ms': expected `int` >= 0"),
         ("name,address,min_interval_ms\nA,B,0.5\n", "'min_interval_ms': expected `int`, got `str`"),
@@ -171,6 +211,31 @@ def test_a_wrong_tag_table_names_its_row_and_the_remedy(
             GATEWAY + "[queue]\nthin_fine_s = 900\n",
             "ot/plant.toml:4: queue: thin_coarse_s (900) must be larger than thin_fine_s (900)",
         ),
+        (
+            GATEWAY + 'levels = ["enterprise", "site"]\n' + DEVICE + GROUP,
+            "ot/plant.toml:1: gateway: root has 3 levels, and levels names 2",
+        ),
+        (
+            GATEWAY + 'levels = ["site", "area", "site"]\n' + DEVICE + GROUP,
+            "ot/plant.toml:1: gateway: levels: two levels have the same name",
+        ),
+        (
+            GATEWAY + 'levels = ["a", "b", "c"]\n' + DEVICE + 'path = "Cell7"\n' + GROUP,
+            "devices.press.path: root and path have 4 levels, and [gateway] levels names 3",
+        ),
+        (
+            GATEWAY + DEVICE + 'path = "Cell 7"\n' + GROUP,
+            "ot/plant.toml:8: devices.press.path: 'Cell 7' is not a level of a topic",
+        ),
+        (GATEWAY + DEVICE + "path = 7\n" + GROUP, "devices.press.path: must be text, found 7"),
+        (
+            GATEWAY + 'broker_profiles = ["amazon"]\n' + DEVICE + GROUP,
+            "gateway.broker_profiles: invalid enum value 'amazon'",
+        ),
+        (
+            GATEWAY + DEVICE.replace('"s7"', '""') + GROUP,
+            """ot/plant.toml:5: devices.press.protocol: needs protocol = "…\"""",
+        ),
         ("queue = 3\n" + GATEWAY, "ot/plant.toml:1: queue: must be a table, [queue], found 3"),
     ],
 )
@@ -207,7 +272,7 @@ def test_two_devices_may_not_publish_to_one_topic(tmp_path: Path) -> None:
         (
             "ot/tags/press.csv:2: devices.twin.groups.fast tag Temperature_C: topic "
             "Acme/SiteA/Line1/Press/Temperature_C is already the topic of "
-            "devices.press.groups.fast tag Temperature_C (ot/tags/press.csv:2)"
+            "devices.press.groups.fast tag Temperature_C (ot/tags/press.csv:2) [OT-0113]"
         )
     ]
 
@@ -298,6 +363,15 @@ def test_the_column_class_says_what_a_full_queue_may_give_up(
     plant = load(tmp_path, GATEWAY + DEVICE + GROUP, csv)
 
     assert plant.devices[0].groups[0].tags[0].row.loss_class is loss_class
+
+
+def test_a_table_of_derived_tags_needs_no_addresses(tmp_path: Path) -> None:
+    """As docs/tag-tables.md shows one."""
+    csv = "name,expression,unit\nPower_kW,Voltage_V * Current_A / 1000,kW\n"
+
+    [tag] = load(tmp_path, GATEWAY + DEVICE + GROUP, csv).devices[0].groups[0].tags
+
+    assert tag.row.expression == "Voltage_V * Current_A / 1000"
 
 
 def test_a_row_in_the_plant_file_has_a_class_too(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from collectors.check import check_plant
 from common.answers import Busy, Connected, FoundTold, Told
+from common.errors import Caution
 from common.plant import Plant, read_plant
 from common.tagtable import TAGS_MAX
 from console.browsing import TagRows, chosen, topic_levels, write_json, write_table
@@ -42,7 +43,7 @@ def written(found: list[FoundTold], tmp_path: Path) -> tuple[Plant, TagRows]:
     (tmp_path / "ot/tags/toy.csv").write_text(out.getvalue())
     plant = read_plant(tmp_path, [])
     assert plant is not None
-    assert check_plant(tmp_path) == []
+    assert [each for each in check_plant(tmp_path) if not isinstance(each, Caution)] == []
     return plant, rows
 
 

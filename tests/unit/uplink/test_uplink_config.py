@@ -308,6 +308,8 @@ def test_the_check_prints_findings_for_people_and_for_programs(config_dir: Path)
     found = check(config_dir, "--json")
 
     assert found.returncode == 1
-    assert {tuple(each) for each in json.loads(found.stdout)} == {("place", "where", "message")}
+    assert {tuple(each) for each in json.loads(found.stdout)} == {
+        ("place", "where", "message", "code", "help")
+    }
     assert "did you mean 'host'" in check(config_dir).stdout
     assert found.stderr == ""
