@@ -1,4 +1,4 @@
-"""Goal: no bytes from a device crash a decoder, fill the memory, or become a value nobody asked for.
+"""Goal: no bytes of a device crash a decoder, fill the memory, or become a value not asked for.
 
 Method: fuzz_decoders.py under atheris for ten minutes a protocol, which looks for bytes that reach
 new code; what hypothesis draws in tests/unit/collectors does not know the code. atheris is not in
