@@ -8,6 +8,7 @@ from typing import Any
 from collectors.check import Caution, check_plant, check_protocol_names, compile_devices
 from collectors.registry import PROTOCOLS, builder_of
 from collectors.runner import DeviceState, collect
+from collectors.timing import GatewayClock, Timing
 from common.config import print_findings
 from common.errors import ConfigError, Finding
 from common.handoff import HandoffSender, handoff_address
@@ -31,7 +32,12 @@ def read_devices(protocol: str, places: Places) -> Coroutine[Any, Any, None]:
     if findings:
         raise ConfigError(findings)
     build = builder_of(protocol) if compiled else None
-    devices = [DeviceState(build(settings)) for settings in compiled] if build else []
+    clock = GatewayClock(marked=plant.gateway.clock == "mark")
+    devices = [
+        DeviceState(build(settings), Timing(device.source_time, clock))
+        for device, settings in zip(plant.devices_of(protocol), compiled, strict=True)
+        if build
+    ]
     if devices:
         log.info("started", devices=len(devices))
     else:

@@ -23,6 +23,7 @@ from common.config import (
 )
 from common.errors import ConfigError, Finding
 from common.outbox import GROUPS_MAX
+from common.sourcetimes import AS_THE_DEVICE_SAYS, SourceTimeConfig, without_source_time_keys
 from common.tagtable import TagRow, read_tag_table
 
 TABLES = ["gateway", "queue", "devices"]
@@ -45,6 +46,8 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     id: Name
     root: Annotated[str, Meta(min_length=1, max_length=512)]
     """Levels of the namespace above every asset: enterprise/site/area/line."""
+    clock: Literal["mark", "trust"] = "mark"
+    """While nothing synchronises the gateway's clock: samples say so · it is right all the same."""
 
 
 class QueueConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -116,6 +119,8 @@ class Device:
     """Where plant.toml stands: files that settings name are relative to it."""
     state_dir: Path | None = None
     """Where its protocol may keep what must outlive the process; None: it may keep nothing."""
+    source_time: SourceTimeConfig = AS_THE_DEVICE_SAYS
+    """How far the times that the device gives are believed."""
 
 
 @dataclass(frozen=True)
@@ -219,7 +224,8 @@ def _device(
     if not isinstance(table, dict):
         findings.append(document.finding(where, f"must be a table, [{where}], found {table!r}"))
         return None
-    settings = dict(table)
+    settings, timing = without_source_time_keys(table)
+    source_time = build(SourceTimeConfig, timing, document, where, findings)
     protocol = settings.pop("protocol", None)
     asset = settings.pop("asset", name)
     groups = settings.pop("groups", {})
@@ -249,6 +255,7 @@ def _device(
         tuple(g for g in read if g),
         settings,
         (config_dir / document.name).parent,
+        source_time=source_time or AS_THE_DEVICE_SAYS,
     )
 
 

@@ -114,6 +114,17 @@ class QueueStatus(msgspec.Struct, kw_only=True):
     """None when the normalizer does not say."""
 
 
+class ClockStatus(msgspec.Struct, kw_only=True):
+    """The gateway's own clock, as the normalizer says."""
+
+    state: str
+    """`synchronised`, `unsynchronised`, `stepped` (within the last ten minutes), `unknown`."""
+    steps: int
+    """Since the normalizer started."""
+    last_step_s: float | None
+    """Positive: it was set forwards."""
+
+
 class Status(msgspec.Struct, kw_only=True):
     """One look at the whole gateway."""
 
@@ -121,6 +132,7 @@ class Status(msgspec.Struct, kw_only=True):
     processes: list[ProcessStatus]
     devices: list[DeviceStatus]
     queue: QueueStatus | None
+    clock: ClockStatus | None = None
     uplinks: list[UplinkStatus]
 
     @property
@@ -150,6 +162,7 @@ def look(run_dir: Path) -> Status:
         ],
         devices=devices_of(first, fresh, at_ns),
         queue=_queue(fresh.get("normalizer")),
+        clock=_clock(fresh.get("normalizer")),
         uplinks=_uplinks(fresh, at_ns),
     )
 
@@ -310,6 +323,13 @@ def _queue(normalizer: Health | None) -> QueueStatus | None:
         gaps=told.gaps,
         ledger=told.ledger,
     )
+
+
+def _clock(normalizer: Health | None) -> ClockStatus | None:
+    told = account(normalizer, NormalizerAccount)
+    if told.clock is None:
+        return None
+    return ClockStatus(state=told.clock, steps=told.clock_steps, last_step_s=told.clock_step_s)
 
 
 def _uplinks(fresh: dict[str, Health], at_ns: int) -> list[UplinkStatus]:

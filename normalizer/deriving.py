@@ -61,6 +61,13 @@ class DeviceMemory:
         self.reads: dict[str, Read] = {}
         self.wanted: set[str] = set()
         """Names that an expression of any group asks for: others are not remembered."""
+        self.axes: dict[str, int] = {}
+        """Group → how its scans' two clocks lay to each other (timing.py)."""
+
+    def forget(self, plan: Plan) -> None:
+        """Drop what was read under a plan that is over: under another it may mean another thing."""
+        for column in plan.scanned:
+            self.reads.pop(column.name, None)
 
 
 class Derivation:
@@ -97,6 +104,8 @@ class Derivation:
                 case CounterTotal(of=of) | CounterDelta(of=of):
                     own.add(of)
         self._own = own
+        self.resumed = False
+        """True for a scan before which nobody was reading: the windows around it are Uncertain."""
         self._deltas = [i for i, column in self._made if isinstance(column.made, CounterDelta)]
         self._quiet: set[int] = set()
         """Increments that were told once: from then on a 0 is no news."""
@@ -139,8 +148,25 @@ class Derivation:
             if made.of in readings:
                 value, quality = readings[made.of]
                 number = float(value) if isinstance(value, int | float) else None
-                found += [ClosedWindow(index, each) for each in window.add(at_ns, number, quality)]
+                closed = window.add(at_ns, number, quality)
+                if self.resumed:
+                    closed = [each.doubted() for each in closed]
+                    window.doubt()
+                found += [ClosedWindow(index, each) for each in closed]
         return found
+
+    def cut(self, step_ns: int) -> list[ClosedWindow]:
+        """Return the windows that a step of the clock ends before their time.
+
+        Rates of change go on: what was read before is moved to the new time.
+        """
+        for name, before in self._before.items():
+            self._before[name] = before._replace(at_s=before.at_s + step_ns / _NS_PER_S)
+        return [
+            ClosedWindow(index, each)
+            for index, window in self._windows.items()
+            for each in window.cut()
+        ]
 
     @property
     def waits(self) -> bool:

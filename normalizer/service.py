@@ -156,7 +156,11 @@ class NormalizerService:
         group = self._groups.get(key)
         if group is None or group.layout.plan.fingerprint != plan.fingerprint:
             memory = self._memories.setdefault(plan.device, DeviceMemory())
-            group = self._groups[key] = GroupNormalizer(plan, self._known_counters, memory)
+            if group is not None:
+                memory.forget(group.layout.plan)
+            # Those of scans that this very commit is to hold are known as well.
+            counters = self._known_counters | self._counters
+            group = self._groups[key] = GroupNormalizer(plan, counters, memory)
         return group
 
     def _tell_without_scans(self) -> None:

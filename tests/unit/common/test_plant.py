@@ -8,6 +8,7 @@ from common.errors import ConfigError, Finding
 from common.plant import Plant, QueueConfig, load_plant, read_queue_config
 from common.queue import WhenFull
 from common.records import LossClass
+from common.sourcetimes import SourceTimeConfig
 from common.tagtable import COLUMNS
 
 GATEWAY = '[gateway]\nid = "sitea-line1"\nroot = "Acme/SiteA/Line1"\n'
@@ -41,6 +42,31 @@ def test_a_plant_is_loaded_with_topics_and_the_protocols_own_keys(tmp_path: Path
     assert (group.name, group.period_ms) == ("fast", 250)
     assert group.tags[0].topic == "Acme/SiteA/Line1/Press/Temperature_C"
     assert group.tags[0].place == "ot/tags/press.csv:2"
+
+
+def test_what_is_believed_of_times_is_a_key_of_every_device(tmp_path: Path) -> None:
+    keys = 'source_time = "corrected"\nsource_time_ahead_max_s = 5\n'
+    plant = load(tmp_path, GATEWAY + 'clock = "trust"\n' + DEVICE + keys + GROUP)
+
+    (device,) = plant.devices
+    assert plant.gateway.clock == "trust"
+    assert device.source_time == SourceTimeConfig(
+        source_time="corrected", source_time_ahead_max_s=5
+    )
+    assert device.settings == {"host": "10.0.0.1"}, "no protocol sees them"
+
+
+def test_wrong_words_for_times_are_answered_with_the_right_ones(tmp_path: Path) -> None:
+    keys = 'source_time = "corect"\nsource_time_ahead_max_s = -1\n'
+
+    clock, word, limit = findings(tmp_path, GATEWAY + 'clock = "ntp"\n' + DEVICE + keys + GROUP)
+
+    assert clock == ("ot/plant.toml:4: gateway.clock: expected one of 'mark', 'trust', found 'ntp'")
+    assert word == (
+        "ot/plant.toml:9: devices.press.source_time: "
+        "expected one of 'corrected', 'ignore', 'trust', found 'corect'"
+    )
+    assert "source_time_ahead_max_s" in limit
 
 
 def test_every_error_is_shown_at_once_with_file_and_line(tmp_path: Path) -> None:
