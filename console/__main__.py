@@ -17,6 +17,7 @@ VERBS = {
     "demo": "console.demo_verb:demo",
     "queue": "console.queue_verbs:queue",
     "read": "console.read_verb:read",
+    "reload": "console.reload_verb:reload_",
     "run": "console.check_verbs:run",
     "set-aside": "console.set_aside_verbs:set_aside",
     "status": "console.status_verb:status",

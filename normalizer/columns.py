@@ -129,14 +129,20 @@ class GroupNormalizer:
         closed, self._closed = self._closed, []
         return self._window_parts(closed)
 
-    def due(self, now_ns: int, *, alive: bool) -> list[tuple[Part, Origin]]:
-        """Return what is to be told without a scan: held back, repeated, or a window's result."""
+    def due(self, now_ns: int, *, alive: bool, caught_up: bool = True) -> list[tuple[Part, Origin]]:
+        """Return what is to be told without a scan: held back, repeated, or a window's result.
+
+        Unless all scans so far are `caught_up` with, the next ones close the windows.
+        """
         self._clock_marks &= ~Quality.CLOCK_STEPPED  # That was the scan which showed the step.
         ready = [
             (self._part_of(each), Origin.REPEATED if each.repeated else Origin.HELD)
             for each in self._reporting.due(now_ns, alive=alive)
         ]
-        closed = self._window_parts(self._derivation.closed_by(now_ns))
+        windows = self._derivation.closed_by(now_ns) if caught_up else []
+        if not alive:  # Nobody was reading towards their end.
+            windows = [each._replace(closed=each.closed.doubted()) for each in windows]
+        closed = self._window_parts(windows)
         return ready + [(part, Origin.MADE) for part in closed]
 
     def _normalise(self, scan: Scan) -> Part | None:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -210,11 +211,18 @@ class Derivation:
         before = self._counters.get(key)
         if not isinstance(raw, int):
             return MadeValue(index, None, quality or Quality.BAD)
+        address = self._plan.columns[of].address
+        elsewhere = before is not None and before.address not in ("", address)
+        if before is not None and elsewhere:
+            # Another counter under the same name: it counts on, and nothing was counted between.
+            before = CounterState(raw, before.total)
         result = counted(before, raw, modulus)
-        if result.state != before:
-            self._counters[key] = self.changed_counters[key] = result.state
-        self._increments[of] = (result.delta, quality or result.quality)
-        return MadeValue(index, result.state.total, quality or result.quality)
+        state = msgspec.structs.replace(result.state, address=address)
+        if state != self._counters.get(key):
+            self._counters[key] = self.changed_counters[key] = state
+        code = quality or (Quality.UNCERTAIN if elsewhere else result.quality)
+        self._increments[of] = (result.delta, code)
+        return MadeValue(index, state.total, code)
 
     def _increment(self, index: int, of: int, raw: Any, quality: int) -> MadeValue:
         if not isinstance(raw, int):
