@@ -8,6 +8,7 @@ and is started again by supervisord: were the console killed in between, nothing
 
 import subprocess
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,14 @@ from common.plant import QueueConfig, read_plant, read_queue_config
 from common.records import Column, Plan, decode_plan
 from console.rooms import command, environment
 from console.run import supervisor_socket
-from console.supervising import start, supervised, tell_to_stop
+from console.supervising import give_up, start, supervised, tell_to_stop
 
 COMPILE_TIMEOUT_S = 60.0
 RESTART_TIMEOUT_S = 60.0
 """A stop takes 5 s at the most, a start under 2 s on an idle machine; this one may be busy."""
 LOOK_S = 0.1
 NORMALIZER = "normalizer"
+_FAILING = ("BACKOFF", "FATAL")
 
 Tag = tuple[str, str, str]
 """Device, group, name."""
@@ -73,6 +75,7 @@ def changes_of(places: Places) -> list[ProcessChange]:
 
     The configuration must have been checked before.
     """
+    programs = supervised(supervisor_socket(places.run_dir)) or {}
     found = [
         change
         for fresh in _compiled(places)
@@ -80,7 +83,13 @@ def changes_of(places: Places) -> list[ProcessChange]:
     ]
     if _queue_changed(places):
         found.append(ProcessChange(process=NORMALIZER, reasons=["[queue] changed"]))
-    return found + _uplinks(places)
+    found += _uplinks(places, programs)
+    concerned = {each.process for each in found}
+    for name, program in programs.items():
+        if program["statename"] in _FAILING and name not in concerned:
+            text = "it fails, perhaps for what is corrected now"
+            found.append(ProcessChange(process=name, reasons=[text]))
+    return found
 
 
 def compared(before: Configured | None, fresh: Configured) -> ProcessChange | None:
@@ -134,8 +143,10 @@ def restart(places: Places, changes: list[ProcessChange]) -> None:
             change.outcome = "was stopped by hand, and stays so: it takes the change when started"
             change.taken = True
         else:
-            # One that fails, and is being started again and again, reads the files by itself.
-            tell_to_stop(path, change.process)
+            if program["statename"] in _FAILING:
+                give_up(path, change.process)  # It would wait up to 85 s, and is started below.
+            else:
+                tell_to_stop(path, change.process)
             waited[change.process] = (change, program["pid"])
     deadline_s = monotonic_s() + RESTART_TIMEOUT_S
     while waited and monotonic_s() < deadline_s:
@@ -144,8 +155,8 @@ def restart(places: Places, changes: list[ProcessChange]) -> None:
         fresh = {each.process for each in changes_of(places)} if _any_back(waited, programs) else {}
         for name, (change, old_pid) in list(waited.items()):
             program = programs.get(name, {})
-            if program.get("statename") == "EXITED":
-                start(path, name)  # Its own supervisord.conf does not restart it.
+            if program.get("statename") in ("EXITED", "STOPPED", "FATAL"):
+                start(path, name)  # It was failing, or its supervisord.conf does not restart it.
             elif _back(program, old_pid) and name not in fresh:
                 change.outcome, change.taken = "started anew", True
                 del waited[name]
@@ -193,10 +204,9 @@ def _queue_changed(places: Places) -> bool:
     return before != read_queue_config(places.config_dir, [])
 
 
-def _uplinks(places: Places) -> list[ProcessChange]:
+def _uplinks(places: Places, programs: Iterable[str]) -> list[ProcessChange]:
     """Return the uplinks that speak in the name of another gateway."""
     plant = read_plant(places.config_dir, [])
-    programs = supervised(supervisor_socket(places.run_dir)) or {}
     found = []
     for name in programs:
         before = read_configured(places.run_dir, name) if name.startswith("uplink-") else None

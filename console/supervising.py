@@ -45,6 +45,12 @@ def tell_to_stop(path: Path, program: str) -> bool:
     return _asked(path, "signalProcess", program, "TERM") is not None
 
 
+def give_up(path: Path, program: str) -> bool:
+    """Have supervisord no longer wait before it starts a failing process again."""
+    wait = False
+    return _asked(path, "stopProcess", program, wait) is not None
+
+
 def start(path: Path, program: str) -> bool:
     """Have a process that has ended started. Does not wait for it. False: not done."""
     wait = False

@@ -88,7 +88,7 @@ class Derivation:
         self._windows: dict[int, Window] = {}
         self._increments: dict[int, tuple[int, int]] = {}
         """Counter → increment and quality of the scan in hand."""
-        self._counters = dict(counters or {})
+        self._counters: dict[str, CounterState] = {}
         self.changed_counters: dict[str, CounterState] = {}
         """States to commit with the records of the last scan."""
         own: set[int] = set()
@@ -105,6 +105,9 @@ class Derivation:
                 case CounterTotal(of=of) | CounterDelta(of=of):
                     own.add(of)
         self._own = own
+        if counters:
+            keys = map(self.key, own)
+            self._counters = {key: counters[key] for key in keys if key in counters}
         self.resumed = False
         """True for a scan before which nobody was reading: the windows around it are Uncertain."""
         self._deltas = [i for i, column in self._made if isinstance(column.made, CounterDelta)]

@@ -6,6 +6,7 @@ instruction therefore costs nothing: what is not acknowledged comes again, what 
 recognised as a repeat.
 """
 
+from collections import ChainMap
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -176,7 +177,7 @@ class NormalizerService:
             if group is not None:
                 memory.forget(group.layout.plan)
             # Those of scans that this very commit is to hold are known as well.
-            counters = self._known_counters | self._counters
+            counters = ChainMap(self._counters, self._known_counters)
             group = self._groups[key] = GroupNormalizer(plan, counters, memory)
         return group
 

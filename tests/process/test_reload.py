@@ -258,6 +258,22 @@ def test_what_would_change_is_shown_and_exactly_that_is_started_anew(gateway: Ga
     assert again.stdout == nothing.stdout
 
 
+def test_a_collector_that_failed_for_a_wrong_table_is_started_once_it_is_corrected(
+    gateway: Gateway,
+) -> None:
+    """Seen to bite: the table is as it was, so that nobody is concerned, and it goes on failing."""
+    use(gateway, TABLES[0].replace("constant:10", "konstant:10"))
+    os.kill(pids(gateway)["collector-simulated"], signal.SIGTERM)
+    gateway.wait(lambda: gateway.process("collector-simulated")["state"] == "failing")
+    use(gateway, TABLES[0])
+
+    done = gateway.tailrace("reload")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "collector-simulated: started anew" in done.stdout
+    assert gateway.process("collector-simulated")["state"] in ("running", "starting")
+
+
 def test_where_nothing_runs_there_is_nothing_to_reload(tmp_path: Path) -> None:
     for gateway in a_gateway(tmp_path):
         done = gateway.tailrace("reload")
