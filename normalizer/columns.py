@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from common.block import NO_SOURCE_TIME, Layout, Part
-from common.records import Plan, Quality, Scan, ValueType
+from common.records import Plan, Quality, Scan, ScanMark, ValueType
 from normalizer.checking import Checks
 from normalizer.counters import CounterState
 from normalizer.deriving import ClosedWindow, Derivation, DeviceMemory
@@ -89,7 +89,7 @@ class GroupNormalizer:
         self._transforms = Transforms(plan)
         self._limits = Limits(plan)
         self._reporting = Reporting(self.layout)
-        memory = memory or DeviceMemory()
+        self._memory = memory = memory or DeviceMemory()
         self._derivation = Derivation(plan, counters, memory)
         self._times = GroupTimes(plan.group, memory.axes)
         self._clock_marks = 0
@@ -185,6 +185,8 @@ class GroupNormalizer:
         if step_ns:
             self._closed += self._derivation.cut(step_ns)
         self._derivation.resumed = resumed
+        if scan.marks & ScanMark.FIRST:
+            self._memory.begin(self.layout.plan.group)
 
     def _derive(self, values: _Values) -> Mask | None:
         """Append what follows from the values; return which of all are events, to be told."""

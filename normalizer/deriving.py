@@ -65,10 +65,19 @@ class DeviceMemory:
         self.axes: dict[str, int] = {}
         """Group → how its scans' two clocks lay to each other (timing.py)."""
 
-    def forget(self, plan: Plan) -> None:
-        """Drop what was read under a plan that is over: under another it may mean another thing."""
-        for column in plan.scanned:
-            self.reads.pop(column.name, None)
+        self._begun: set[str] = set()
+        """Groups of which the collector that runs now has read something."""
+
+    def begin(self, group: str) -> None:
+        """Take note of the first scan of a group since its collector was started.
+
+        With the first of all groups what was read before is dropped: it was read under a table
+        that may be over, and may mean another thing under the one in effect.
+        """
+        if group in self._begun:
+            self.reads.clear()
+            self._begun.clear()
+        self._begun.add(group)
 
 
 class Derivation:

@@ -174,8 +174,6 @@ class NormalizerService:
         group = self._groups.get(key)
         if group is None or group.layout.plan.fingerprint != plan.fingerprint:
             memory = self._memories.setdefault(plan.device, DeviceMemory())
-            if group is not None:
-                memory.forget(group.layout.plan)
             # Those of scans that this very commit is to hold are known as well.
             counters = ChainMap(self._counters, self._known_counters)
             group = self._groups[key] = GroupNormalizer(plan, counters, memory)

@@ -177,6 +177,26 @@ def test_a_window_around_a_restart_of_its_collector_is_uncertain() -> None:
     ]
 
 
+def test_an_expression_never_joins_readings_under_two_tables() -> None:
+    """Seen to bite: with the other group's last reading kept, 10 - 7 is told of 10 - 70."""
+    memory = DeviceMemory()
+    slow = GroupNormalizer(
+        Plan("s7", "press", "slow", "Press", 1_000, (column("S"),)), None, memory
+    )
+    tenfold = Plan("s7", "press", "slow", "Press", 1_000, (column("S", scale=10.0),))
+    fast = group_of(column("T"), made("Off", Expression("T - S")), memory=memory)
+    feed(slow, 0, 7.0, marks=ScanMark.FIRST)
+    before = feed(fast, 0, 10.0, marks=ScanMark.FIRST)
+
+    early = feed(fast, 1, 10.0, marks=ScanMark.FIRST)
+    feed(GroupNormalizer(tenfold, None, memory), 1, 7.0, marks=ScanMark.FIRST)
+    after = feed(fast, 2, 10.0)
+
+    assert before["Off"] == 3.0
+    assert early == {"Off": (None, Quality.BAD_WAITING_FOR_INITIAL_DATA)}
+    assert after == {"Off": -60.0}
+
+
 def test_a_step_costs_no_count() -> None:
     group = group_of(
         column("C", ValueType.UINT64),
