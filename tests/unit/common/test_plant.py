@@ -1,14 +1,16 @@
 """Goal: whatever is wrong in the OT half, every error at once, each with file, line and remedy."""
 
 from pathlib import Path
+from typing import get_args
 
+import msgspec
 import pytest
 
 from common.errors import ConfigError, Finding
 from common.plant import Plant, QueueConfig, load_plant, read_queue_config
 from common.queue import WhenFull
 from common.records import LossClass
-from common.sourcetimes import SourceTimeConfig
+from common.sourcetimes import SOURCE_TIME_KEYS, SourceTimeConfig
 from common.tagtable import COLUMNS
 
 GATEWAY = '[gateway]\nid = "sitea-line1"\nroot = "Acme/SiteA/Line1"\n'
@@ -349,3 +351,13 @@ def test_every_column_of_the_tag_table_is_on_its_page() -> None:
     page = (Path(__file__).parents[3] / "docs/tag-tables.md").read_text("utf-8")
 
     assert [column for column in COLUMNS if f"`{column}`" not in page] == []
+
+
+def test_every_key_about_times_and_each_of_its_words_is_on_its_page() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs/time.md").read_text("utf-8")
+    words = get_args(msgspec.structs.fields(SourceTimeConfig)[0].type)
+
+    assert [key for key in SOURCE_TIME_KEYS if f"{key} = " not in page] == []
+    assert [word for word in words if f"`{word}`" not in page] == []
+    assert 'clock = "trust"' in page
+    assert 'default: "mark"' in page
