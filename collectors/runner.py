@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Never
 
 from collectors.contract import Collector
+from collectors.timing import GatewayClock, Timing
 from common.backoff import outage_delays_s
 from common.clock import monotonic_ns, now_ns
 from common.errors import SourceUnavailable
@@ -16,6 +17,7 @@ from common.health import INTERVAL_S, write_health
 from common.log import get_log
 from common.outbox import Outbox
 from common.records import Plan, Quality, Scan
+from common.sourcetimes import AS_THE_DEVICE_SAYS
 
 FIRST_DELAY_S = 0.5
 EAGER_MOST_DELAY_S, EAGER_S = 4.0, 600.0
@@ -37,11 +39,16 @@ def reconnect_delays_s() -> Iterator[float]:
     )
 
 
+def _as_it_says() -> Timing:
+    return Timing(AS_THE_DEVICE_SAYS, GatewayClock(marked=False))
+
+
 @dataclass
 class DeviceState:
-    """What the health file says of one device."""
+    """What the health file says of one device, and what its times are worth."""
 
     collector: Collector
+    timing: Timing = field(default_factory=_as_it_says)
     state: str = "connecting"
     """`connecting` until the first outcome, then `good` or `away`."""
     since_ns: int = field(default_factory=now_ns)
@@ -99,13 +106,15 @@ async def keep_collecting(
             async with device.collector.connect() as session, aclosing(session.scans()) as scans:
                 async for scan in scans:
                     _on_scan(device, scan)
-                    forward(scan, plans[scan.plan])
+                    settled = device.timing.settled(scan, device.collector.clock)
+                    forward(settled, plans[scan.plan])
                     delays = delays_s()
         except SourceUnavailable as error:
             if device.turn("away", str(error)):
                 log.warning("source is away", device=device.device, error=error)
                 for plan in device.collector.plans:
-                    forward(absent_scan(plan), plan)
+                    absent = device.timing.settled(absent_scan(plan), device.collector.clock)
+                    forward(absent, plan)
         # A session that simply ends is over as well, and must not be reopened in a tight loop.
         await asyncio.sleep(next(delays))
 

@@ -24,6 +24,7 @@ from common.config import (
 from common.errors import ConfigError, Finding
 from common.naming import TOPIC_BYTES_MAX, BrokerProfile, named_levels, wrong_levels
 from common.outbox import GROUPS_MAX
+from common.sourcetimes import AS_THE_DEVICE_SAYS, SourceTimeConfig, without_source_time_keys
 from common.tagtable import (
     GroupChange,
     GroupConfig,
@@ -51,6 +52,8 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     id: Name
     root: Annotated[str, Meta(min_length=1, max_length=512)]
     """Levels of the namespace above every asset: enterprise/site/area/line."""
+    clock: Literal["mark", "trust"] = "mark"
+    """While nothing synchronises the gateway's clock: samples say so · it is right all the same."""
     levels: tuple[Name, ...] = ()
     """What the levels of root, and of a device's path, are called; empty: as ISA-95 calls them."""
     broker_profiles: tuple[BrokerProfile, ...] = ()
@@ -137,6 +140,8 @@ class Device:
     template: str = ""
     beside: frozenset[str] = frozenset()
     """Names of tags of the same asset that other devices give; expressions may use them."""
+    source_time: SourceTimeConfig = AS_THE_DEVICE_SAYS
+    """How far the times that the device gives are believed."""
 
 
 @dataclass(frozen=True)
@@ -273,6 +278,8 @@ class _Reader:
         own_groups = settings.pop("groups", {})
         templated = use is None or bool(use.template)
         settings = {**(applied.template.keys if applied else {}), **settings}
+        settings, timing = without_source_time_keys(settings)
+        source_time = build(SourceTimeConfig, timing, self._document, where, self._findings)
         protocol = settings.pop("protocol", None)
         told = templated and not applied  # What is wrong with the template was found already.
         if (not isinstance(protocol, str) or not protocol) and not told:
@@ -297,6 +304,7 @@ class _Reader:
             path=path,
             levels=levels or (),
             template=applied.template.name if applied else "",
+            source_time=source_time or AS_THE_DEVICE_SAYS,
         )
 
     def check_path(self, path: str, where: str, place: str = "") -> None:

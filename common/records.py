@@ -54,6 +54,14 @@ class Quality:
     REPEATED = 0x00000402
     """Info bits beside any of the above: DataValue, Interpolated (OPC 10000-4, 7.39.1). A value
     told again after silence is the last one, held on to now."""
+    SOURCE_TIME_LEFT_OUT = 0x00000020
+    CLOCK_UNSYNCHRONISED = 0x00001000
+    CLOCK_STEPPED = 0x00002000
+    """Marks of the house, of a sample's time and not of its value, in bits that OPC UA keeps free
+    (5, 12, 13): they stay in the queue and leave it as words, never inside a status code."""
+
+
+TIME_MARKS = Quality.SOURCE_TIME_LEFT_OUT | Quality.CLOCK_UNSYNCHRONISED | Quality.CLOCK_STEPPED
 
 
 REPEATED_MASK = 0x0000041F
@@ -63,6 +71,13 @@ REPEATED_MASK = 0x0000041F
 def is_repeated(code: int) -> bool:
     """Return whether a status code says that the value was told before, and is told again."""
     return code & REPEATED_MASK == Quality.REPEATED
+
+
+def clock_word(code: int) -> str | None:
+    """Return what is wrong with the gateway's clock as of this sample; None while nothing is."""
+    if code & Quality.CLOCK_STEPPED:
+        return "stepped"
+    return "unsynchronised" if code & Quality.CLOCK_UNSYNCHRONISED else None
 
 
 def quality_word(code: int) -> str:
@@ -263,6 +278,15 @@ def decode_plan(encoded: bytes) -> Plan:
     return _plan_decoder.decode(encoded)
 
 
+class ScanMark:
+    """What a collector says of a scan beside its values; numbers to be added."""
+
+    UNSYNCHRONISED = 1
+    """Nothing kept the gateway's clock right when the scan was read."""
+    FIRST = 2
+    """The first of its group since its collector was started: nobody was reading before."""
+
+
 class Scan(msgspec.Struct, frozen=True, array_like=True):
     """One raw reading of one group. Lists are parallel; index i of each speaks of the same tag."""
 
@@ -280,6 +304,8 @@ class Scan(msgspec.Struct, frozen=True, array_like=True):
     """OPC UA status codes; None when all are Good. A value may be None only where not Good."""
     source_at_ns: list[int | None] | None = None
     """The device's own time of each value, UTC ns; None where the device gives none."""
+    marks: int = 0
+    """What else is known of the whole scan: the sum of `ScanMark`s."""
 
 
 _scan_encoder = msgspec.msgpack.Encoder()

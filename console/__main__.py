@@ -19,6 +19,7 @@ VERBS = {
     "queue": "console.queue_verbs:queue",
     "read": "console.read_verb:read",
     "record": "console.record_verb:record",
+    "reload": "console.reload_verb:reload_",
     "replay": "console.replay_verb:replay",
     "run": "console.check_verbs:run",
     "set-aside": "console.set_aside_verbs:set_aside",

@@ -77,6 +77,9 @@ class NormalizerAccount(msgspec.Struct):
     queue: QueueAccount | None = None
     gaps: int = 0
     ledger: LedgerAccount | None = None
+    clock: str | None = None
+    clock_steps: int = 0
+    clock_step_s: float | None = None
 
 
 class UplinkAccount(msgspec.Struct):

@@ -4,15 +4,11 @@ supervisord knows whether a process lives; the health files say whether it does 
 is asked over a network: one is a Unix socket, the others are files.
 """
 
-import http.client
-import socket
 import time
-import xmlrpc.client
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-from supervisor.xmlrpc import SupervisorTransport
 
 from common.clock import monotonic_s, now_ns
 from common.health import INTERVAL_S, STALE_S, Health, read_health
@@ -25,12 +21,11 @@ from console.accounts import (
     account,
 )
 from console.run import supervisor_socket
+from console.supervising import supervised
 
 ANSWER_S = 2 * INTERVAL_S + 0.2
 """How long a second health reading is waited for: a process speaks once per interval."""
 LOOK_S = 0.05
-SUPERVISOR_TIMEOUT_S = 2.0
-"""A supervisord that is stopped or hangs takes connections and never answers."""
 
 _WORDS = {
     "STARTING": "starting",
@@ -114,6 +109,17 @@ class QueueStatus(msgspec.Struct, kw_only=True):
     """None when the normalizer does not say."""
 
 
+class ClockStatus(msgspec.Struct, kw_only=True):
+    """The gateway's own clock, as the normalizer says."""
+
+    state: str
+    """`synchronised`, `unsynchronised`, `stepped` (within the last ten minutes), `unknown`."""
+    steps: int
+    """Since the normalizer started."""
+    last_step_s: float | None
+    """Positive: it was set forwards."""
+
+
 class Status(msgspec.Struct, kw_only=True):
     """One look at the whole gateway."""
 
@@ -121,6 +127,7 @@ class Status(msgspec.Struct, kw_only=True):
     processes: list[ProcessStatus]
     devices: list[DeviceStatus]
     queue: QueueStatus | None
+    clock: ClockStatus | None = None
     uplinks: list[UplinkStatus]
 
     @property
@@ -137,7 +144,7 @@ class Status(msgspec.Struct, kw_only=True):
 def look(run_dir: Path) -> Status:
     """Return the state of the gateway; takes about a second, for the rates."""
     first = read_health(run_dir)
-    programs = _ask_supervisor(supervisor_socket(run_dir))
+    programs = supervised(supervisor_socket(run_dir))
     second = _next_reading(run_dir, first)
     at_ns = now_ns()
     fresh = {name: h for name, h in second.items() if at_ns - h.at_ns < STALE_S * 1e9}
@@ -150,44 +157,9 @@ def look(run_dir: Path) -> Status:
         ],
         devices=devices_of(first, fresh, at_ns),
         queue=_queue(fresh.get("normalizer")),
+        clock=_clock(fresh.get("normalizer")),
         uplinks=_uplinks(fresh, at_ns),
     )
-
-
-class _ImpatientConnection(http.client.HTTPConnection):
-    """HTTP over a Unix socket, as supervisor's own connection, which waits for ever."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=SUPERVISOR_TIMEOUT_S)
-        self._path = path
-
-    def connect(self) -> None:
-        """Connect to the socket."""
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(SUPERVISOR_TIMEOUT_S)
-        self.sock.connect(str(self._path))
-
-
-class _ImpatientTransport(SupervisorTransport):  # type: ignore[misc]  # supervisor is untyped
-    """supervisor's transport with a time limit."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(None, None, f"unix://{path}")
-        self._get_connection = lambda: _ImpatientConnection(path)
-
-
-def _ask_supervisor(path: Path) -> dict[str, dict[str, Any]] | None:
-    """Return supervisord's account by process name, None when it does not answer."""
-    transport = _ImpatientTransport(path)
-    try:
-        # The address is never used: the transport speaks to the socket.
-        proxy = xmlrpc.client.ServerProxy("http://127.0.0.1", transport)
-        told: Any = proxy.supervisor.getAllProcessInfo()
-        return {each["name"]: each for each in told}
-    except (OSError, http.client.HTTPException, xmlrpc.client.Error):
-        return None
-    finally:
-        transport.close()
 
 
 def _next_reading(run_dir: Path, first: dict[str, Health]) -> dict[str, Health]:
@@ -310,6 +282,13 @@ def _queue(normalizer: Health | None) -> QueueStatus | None:
         gaps=told.gaps,
         ledger=told.ledger,
     )
+
+
+def _clock(normalizer: Health | None) -> ClockStatus | None:
+    told = account(normalizer, NormalizerAccount)
+    if told.clock is None:
+        return None
+    return ClockStatus(state=told.clock, steps=told.clock_steps, last_step_s=told.clock_step_s)
 
 
 def _uplinks(fresh: dict[str, Health], at_ns: int) -> list[UplinkStatus]:

@@ -11,6 +11,7 @@ def status_text(status: Status) -> list[str]:
         _devices(status),
         _load(status),
         _queue(status),
+        _gateway_clock(status),
         _uplinks(status),
     ]
     lines: list[str] = []
@@ -91,6 +92,22 @@ def _queue(status: Status) -> list[str]:
     )
     header = ("QUEUED RECORDS", "OLDEST", "ON DISK", "AUTONOMY", "WHEN FULL", "GAPS")
     return table(header, [row], [_lost(queue)])
+
+
+def _gateway_clock(status: Status) -> list[str]:
+    """Return a line only where a person should know: a clock that is kept right is no news."""
+    clock = status.clock
+    if clock is None or (clock.state == "synchronised" and not clock.steps):
+        return []
+    last = clock.last_step_s
+    steps = f"{clock.steps}, the last by {last:+.1f} s" if last is not None else "0"
+    notes = {
+        "unsynchronised": "no NTP or PTP keeps it right; samples say so unless [gateway] clock "
+        'is "trust"',
+        "stepped": "it was set; the samples that show it say so",
+        "unknown": "this system cannot say whether anything keeps it right",
+    }
+    return table(("GATEWAY CLOCK", "STEPS"), [(clock.state, steps)], [notes.get(clock.state)])
 
 
 def _lost(queue: QueueStatus) -> str | None:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from common.block import NO_SOURCE_TIME, Layout, Part
-from common.records import Plan, Scan, ValueType
+from common.records import Plan, Quality, Scan, ScanMark, ValueType
 from normalizer.checking import Checks
 from normalizer.counters import CounterState
 from normalizer.deriving import AssetMemory, ClosedWindow, Derivation
@@ -29,6 +29,7 @@ from normalizer.reporting import (
     Verdict,
     marked_as_repeated,
 )
+from normalizer.timing import GroupTimes, split_marks
 from normalizer.transforms import Transforms
 from normalizer.watching import Judged, Watch
 
@@ -70,6 +71,8 @@ class _Values:
     qualities: Codes
     nulls: Mask
     source_at_ns: npt.NDArray[np.int64] | None
+    marks: Codes | None
+    """Of the samples' own times; None when there is none. No part of what is compared."""
 
 
 class GroupNormalizer:
@@ -87,7 +90,11 @@ class GroupNormalizer:
         self._transforms = Transforms(plan)
         self._limits = Limits(plan)
         self._reporting = Reporting(self.layout)
+        self._memory = memory = memory or AssetMemory()
         self._derivation = Derivation(plan, counters, memory)
+        self._times = GroupTimes(f"{plan.device}/{plan.group}", memory.axes)
+        self._clock_marks = 0
+        """For every sample that is told now."""
         self._scanned = np.arange(len(plan.scanned), dtype=np.uint16)
         self._whole = self._split(self._scanned)
         self._closed: list[ClosedWindow] = []
@@ -125,19 +132,28 @@ class GroupNormalizer:
         closed, self._closed = self._closed, []
         return self._window_parts(closed)
 
-    def due(self, now_ns: int, *, alive: bool) -> list[tuple[Part, Origin]]:
-        """Return what is to be told without a scan: held back, repeated, or a window's result."""
+    def due(self, now_ns: int, *, alive: bool, caught_up: bool = True) -> list[tuple[Part, Origin]]:
+        """Return what is to be told without a scan: held back, repeated, or a window's result.
+
+        Unless all scans so far are `caught_up` with, the next ones close the windows.
+        """
+        self._clock_marks &= ~Quality.CLOCK_STEPPED  # That was the scan which showed the step.
         ready = [
             (self._part_of(each), Origin.REPEATED if each.repeated else Origin.HELD)
             for each in self._reporting.due(now_ns, alive=alive)
         ]
-        closed = self._window_parts(self._derivation.closed_by(now_ns))
+        windows = self._derivation.closed_by(now_ns) if caught_up else []
+        if not alive:  # Nobody was reading towards their end.
+            windows = [each._replace(closed=each.closed.doubted()) for each in windows]
+        closed = self._window_parts(windows)
         return ready + [(part, Origin.MADE) for part in closed]
 
     def _normalise(self, scan: Scan) -> Part | None:
         columns = self._present(scan)
         self._reporting.notice(scan.read_at_ns)
-        raw_values, codes = self._transforms.apply(scan.values, scan.qualities, scan.indexes)
+        self._judge_times(scan)
+        given, marks = split_marks(scan.qualities)
+        raw_values, codes = self._transforms.apply(scan.values, given, scan.indexes)
         values = _Values(
             read_at_ns=scan.read_at_ns,
             columns=columns,
@@ -148,6 +164,7 @@ class GroupNormalizer:
             else np.array(codes, np.uint32),
             nulls=np.zeros(len(columns), bool),
             source_at_ns=_source_times(scan),
+            marks=marks,
         )
         for value_type, (places, of_type) in values.split.items():
             raw = (
@@ -164,6 +181,15 @@ class GroupNormalizer:
             values.arrays[value_type] = array
         forced = self._derive(values)
         return self._report(values, forced)
+
+    def _judge_times(self, scan: Scan) -> None:
+        """Learn what the scan says of the clock, before anything is made of its time."""
+        self._clock_marks, step_ns, resumed = self._times.judged(scan)
+        if step_ns:
+            self._closed += self._derivation.cut(step_ns)
+        self._derivation.resumed = resumed
+        if scan.marks & ScanMark.FIRST:
+            self._memory.begin(self.layout.plan)
 
     def _derive(self, values: _Values) -> Mask | None:
         """Append what follows from the values; return which of all are events, to be told."""
@@ -187,6 +213,8 @@ class GroupNormalizer:
         if values.source_at_ns is not None:
             no_times = np.full(len(made), NO_SOURCE_TIME, np.int64)
             values.source_at_ns = np.concatenate([values.source_at_ns, no_times])
+        if values.marks is not None:
+            values.marks = np.concatenate([values.marks, np.zeros(len(made), np.uint32)])
         values.split = self._split(values.columns)
         for value_type, (places, _) in values.split.items():
             fresh = [
@@ -265,6 +293,8 @@ class GroupNormalizer:
         self._reporting.told(columns, values.read_at_ns, qualities, nulls)
         if verdict.repeated is not None and verdict.repeated.any():
             qualities = marked_as_repeated(qualities, verdict.repeated[tell])
+        if values.marks is not None:
+            qualities = qualities | values.marks[tell]
         times = None if values.source_at_ns is None else values.source_at_ns[tell]
         return self._part(values.read_at_ns, reported, columns, qualities, nulls, times)
 
@@ -276,7 +306,8 @@ class GroupNormalizer:
                 array = _masked(values.arrays[value_type], mask)
                 self._reporting.held_values(value_type, of_type[mask], array, values.read_at_ns)
         times = NO_SOURCE_TIME if values.source_at_ns is None else values.source_at_ns[hold]
-        self._reporting.held_source_times(values.columns[hold], times)
+        marks = np.uint32(0) if values.marks is None else values.marks[hold]
+        self._reporting.held_source_times(values.columns[hold], times, marks)
 
     def _part_of(self, ready: Ready) -> Part:
         times = ready.source_at_ns if (ready.source_at_ns != NO_SOURCE_TIME).any() else None
@@ -309,6 +340,8 @@ class GroupNormalizer:
         nulls: Mask,
         source_at_ns: npt.NDArray[np.int64] | None,
     ) -> Part:
+        if self._clock_marks:
+            qualities = qualities | np.uint32(self._clock_marks)
         quality_at = np.flatnonzero(qualities).astype(np.uint32)
         null_at = np.flatnonzero(nulls).astype(np.uint32)
         return Part(

@@ -27,6 +27,8 @@ class CounterState(msgspec.Struct, frozen=True, array_like=True):
     """As read last."""
     total: int
     """Increments since the gateway first read the counter."""
+    address: str = ""
+    """Where it was read; empty in states of before this was kept."""
 
 
 def encode_state(state: CounterState) -> bytes:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -36,6 +37,7 @@ class Read(NamedTuple):
     value: Any
     quality: int
     at_ns: int
+    device: str
 
 
 class MadeValue(NamedTuple):
@@ -67,6 +69,23 @@ class AssetMemory:
         self.reads: dict[str, Read] = {}
         self.wanted: set[str] = set()
         """Names that an expression of any group asks for: others are not remembered."""
+        self.axes: dict[str, int] = {}
+        """Device/group → how its scans' two clocks lay to each other (timing.py)."""
+        self._begun: dict[str, set[str]] = {}
+        """Device → groups of which the collector that runs now has read something."""
+
+    def begin(self, plan: Plan) -> None:
+        """Take note of the first scan of a group since its collector was started.
+
+        With the first of all groups what was read of the device before is dropped: it was read
+        under a table that may be over, and may mean another thing under the one in effect.
+        """
+        begun = self._begun.setdefault(plan.device, set())
+        if plan.group in begun:
+            begun.clear()
+            for name in [each for each, read in self.reads.items() if read.device == plan.device]:
+                del self.reads[name]
+        begun.add(plan.group)
 
 
 class Derivation:
@@ -86,7 +105,7 @@ class Derivation:
         self._windows: dict[int, Window] = {}
         self._increments: dict[int, tuple[int, int]] = {}
         """Counter → increment and quality of the scan in hand."""
-        self._counters = dict(counters or {})
+        self._counters: dict[str, CounterState] = {}
         self.changed_counters: dict[str, CounterState] = {}
         """States to commit with the records of the last scan."""
         own: set[int] = set()
@@ -103,6 +122,11 @@ class Derivation:
                 case CounterTotal(of=of) | CounterDelta(of=of):
                     own.add(of)
         self._own = own
+        if counters:
+            keys = map(self.key, own)
+            self._counters = {key: counters[key] for key in keys if key in counters}
+        self.resumed = False
+        """True for a scan before which nobody was reading: the windows around it are Uncertain."""
         self._deltas = [i for i, column in self._made if isinstance(column.made, CounterDelta)]
         self._quiet: set[int] = set()
         """Increments that were told once: from then on a 0 is no news."""
@@ -125,7 +149,7 @@ class Derivation:
         """Return what follows from a scan: column → value (None: there is none) and quality."""
         self.changed_counters = {}
         for index, (value, quality) in readings.items():
-            self._memory.reads[self._names[index]] = Read(value, quality, at_ns)
+            self._memory.reads[self._names[index]] = Read(value, quality, at_ns, self._plan.device)
         made = [
             value
             for index, column in self._made
@@ -145,8 +169,25 @@ class Derivation:
             if made.of in readings:
                 value, quality = readings[made.of]
                 number = float(value) if isinstance(value, int | float) else None
-                found += [ClosedWindow(index, each) for each in window.add(at_ns, number, quality)]
+                closed = window.add(at_ns, number, quality)
+                if self.resumed:
+                    closed = [each.doubted() for each in closed]
+                    window.doubt()
+                found += [ClosedWindow(index, each) for each in closed]
         return found
+
+    def cut(self, step_ns: int) -> list[ClosedWindow]:
+        """Return the windows that a step of the clock ends before their time.
+
+        Rates of change go on: what was read before is moved to the new time.
+        """
+        for name, before in self._before.items():
+            self._before[name] = before._replace(at_s=before.at_s + step_ns / _NS_PER_S)
+        return [
+            ClosedWindow(index, each)
+            for index, window in self._windows.items()
+            for each in window.cut()
+        ]
 
     @property
     def waits(self) -> bool:
@@ -190,11 +231,18 @@ class Derivation:
         before = self._counters.get(key)
         if not isinstance(raw, int):
             return MadeValue(index, None, quality or Quality.BAD)
+        address = self._plan.columns[of].address
+        elsewhere = before is not None and before.address not in ("", address)
+        if before is not None and elsewhere:
+            # Another counter under the same name: it counts on, and nothing was counted between.
+            before = CounterState(raw, before.total)
         result = counted(before, raw, modulus)
-        if result.state != before:
-            self._counters[key] = self.changed_counters[key] = result.state
-        self._increments[of] = (result.delta, quality or result.quality)
-        return MadeValue(index, result.state.total, quality or result.quality)
+        state = msgspec.structs.replace(result.state, address=address)
+        if state != self._counters.get(key):
+            self._counters[key] = self.changed_counters[key] = state
+        code = quality or (Quality.UNCERTAIN if elsewhere else result.quality)
+        self._increments[of] = (result.delta, code)
+        return MadeValue(index, state.total, code)
 
     def _increment(self, index: int, of: int, raw: Any, quality: int) -> MadeValue:
         if not isinstance(raw, int):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from common.configured import QUEUE_LIMITS_FILE
 from common.errors import ConfigError, DiskFull, Finding
 from common.health import write_health
 from common.log import get_log
@@ -13,7 +14,6 @@ from common.plant import QueueConfig, read_queue_config
 from common.process import Stopping, StopRequested
 from common.queue import Bounds, QueueWriter, WhenFull
 
-LAST_GOOD_FILE = "queue-limits.json"
 MIB = 1024**2
 DAY_S = 24 * 3600.0
 LOOK_INTERVAL_S = 1.0
@@ -28,7 +28,7 @@ def load_bounds(config_dir: Path, data_dir: Path) -> Bounds:
     Scans that were read must be committed whatever somebody is just editing. Raises ConfigError
     when there are no earlier limits either.
     """
-    kept = data_dir / LAST_GOOD_FILE
+    kept = data_dir / QUEUE_LIMITS_FILE
     findings: list[Finding] = []
     config = read_queue_config(config_dir, findings)
     if not findings:

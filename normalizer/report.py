@@ -10,6 +10,7 @@ from common.health import write_health
 from common.queue import Account, QueueWriter
 from common.records import Gap
 from normalizer.maintenance import Inflow
+from normalizer.timing import ClockWatch
 
 
 class Report:
@@ -19,6 +20,7 @@ class Report:
         self._run_dir = run_dir
         self._queue = queue
         self._inflow = Inflow()
+        self._clock = ClockWatch()
         self._inflow_bytes = queue.appended_bytes
         self._scans = self._samples_committed = 0
         self.samples_received = 0
@@ -36,6 +38,7 @@ class Report:
             "samples_committed": self._samples_committed,
             "repeats": repeats,
             "gaps": gaps,
+            **self._clock.detail(),
             "queue": self._queue_detail(positions),
             "ledger": ledger_detail(self._queue.ledger(self._queue.delivered).total),
         }

@@ -88,6 +88,7 @@ class Reporting:
         self._held_values = self._blank(width) if self._has_interval else {}
         self._held_at_ns = np.zeros(width, np.int64)
         self._held_source_ns = np.full(width, NO_SOURCE_TIME, np.int64)
+        self._held_marks: Codes = np.zeros(width, np.uint32)
 
     def _blank(self, width: int) -> dict[ValueType, Any]:
         return {
@@ -192,9 +193,10 @@ class Reporting:
         self._held_values[value_type][of_type] = array
         self._held_at_ns[of_type] = read_at_ns
 
-    def held_source_times(self, columns: Indexes, source_at_ns: Any) -> None:
-        """Keep the source times of held columns; NO_SOURCE_TIME where there is none."""
+    def held_source_times(self, columns: Indexes, source_at_ns: Any, marks: Any) -> None:
+        """Keep the source times of held columns, NO_SOURCE_TIME where there is none, and marks."""
         self._held_source_ns[columns] = source_at_ns
+        self._held_marks[columns] = marks
 
     @property
     def waits(self) -> bool:
@@ -245,6 +247,7 @@ class Reporting:
             qualities = qualities | np.uint32(Quality.REPEATED)
         else:
             source_at_ns = self._held_source_ns[columns]
+            qualities = qualities | self._held_marks[columns]
         return Ready(columns, read_at_ns, arrays, qualities, nulls, source_at_ns, repeated)
 
 

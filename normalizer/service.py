@@ -6,6 +6,8 @@ instruction therefore costs nothing: what is not acknowledged comes again, what 
 recognised as a repeat.
 """
 
+from collections import ChainMap
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -13,7 +15,7 @@ import msgspec
 from common.block import Part
 from common.clock import monotonic_s, now_ns
 from common.handoff import Counts, Delivery, HandoffReceiver
-from common.health import INTERVAL_S, STALE_S, read_health
+from common.health import INTERVAL_S, STALE_S, Health, read_health
 from common.log import get_log
 from common.process import Stopping
 from common.queue import Account, Changes, QueueWriter
@@ -32,6 +34,10 @@ GATHER_S = 0.01
 COMMIT_BYTES_MAX = 8 * 1024 * 1024
 READER_CHECK_S = 60.0
 DUE_EVERY_S = 0.1
+LATE_S = 1.0
+"""A scan that was read longer ago than this waited for us; others may be waiting still."""
+SETTLE_S = 2.0
+"""So long after the last late scan no window is closed by the clock alone."""
 PLANS_MAX = 4_096
 """Kept in memory; the catalog has them all."""
 
@@ -57,13 +63,16 @@ class NormalizerService:
         self._counters: dict[str, CounterState] = {}
         """To commit together with the scans that advanced them."""
         self._collector_of: dict[tuple[str, str], str] = {}
+        self._heard_at_s: dict[tuple[str, str], float] = {}
         self._run_dir = run_dir
         self._alive: set[str] = set()
-        """Processes whose health files are fresh, as of the last look around."""
+        """Processes that read, by their fresh health files, as of the last look around."""
         self._accounts = Accounts(queue.tallies(), queue.epoch)
         self._maintenance = Maintenance(queue)
         self._report = Report(run_dir, queue)
         self._next_check_s = self._next_readers_s = self._next_due_s = 0.0
+        self._behind_until_s = 0.0
+        self._stepped_at_s = monotonic_s()
         queue.cursors = lambda: targets.claimed_after(queue.epoch)
 
     def run(self, stopping: Stopping) -> None:
@@ -74,6 +83,9 @@ class NormalizerService:
 
     def step(self) -> None:
         """Receive one group of scans, if any come, and take them over; then keep house."""
+        if monotonic_s() - self._stepped_at_s > LATE_S:
+            self._behind()  # We were stopped, or the disk was slow: scans have piled up.
+        self._stepped_at_s = monotonic_s()
         arrived = self._receiver.receive(
             wait_s=min(WAIT_S, self._maintenance.wait_s),
             gather_s=GATHER_S,
@@ -127,7 +139,10 @@ class NormalizerService:
         part: Part | None = None
         try:
             scan = decode_scan(delivery.payload)
+            if now_ns() - scan.read_at_ns > LATE_S * 1e9:
+                self._behind()
             self._collector_of[plan.device, plan.group] = delivery.collector
+            self._heard_at_s[plan.device, plan.group] = monotonic_s()
             group = self._group(plan)
             part = group.normalise(scan)
         except (msgspec.DecodeError, ScanMalformed) as error:
@@ -143,6 +158,9 @@ class NormalizerService:
         )  # fmt: skip
         return [*gaps, *closed, part] if part is not None else [*gaps, *closed]
 
+    def _behind(self) -> None:
+        self._behind_until_s = monotonic_s() + SETTLE_S
+
     def _plan(self, fingerprint: bytes) -> Plan | None:
         if fingerprint not in self._plans and (found := self._queue.plan(fingerprint)):
             if len(self._plans) >= PLANS_MAX:
@@ -156,7 +174,9 @@ class NormalizerService:
         group = self._groups.get(key)
         if group is None or group.layout.plan.fingerprint != plan.fingerprint:
             memory = self._memories.setdefault(asset_of(plan), AssetMemory())
-            group = self._groups[key] = GroupNormalizer(plan, self._known_counters, memory)
+            # Those of scans that this very commit is to hold are known as well.
+            counters = ChainMap(self._counters, self._known_counters)
+            group = self._groups[key] = GroupNormalizer(plan, counters, memory)
         return group
 
     def _tell_without_scans(self) -> None:
@@ -166,12 +186,15 @@ class NormalizerService:
         self._next_due_s = monotonic_s() + DUE_EVERY_S
         parts: list[Part | Gap] = []
         ledger = Changes()
+        if monotonic_s() - self._stepped_at_s > LATE_S:
+            self._behind()  # Since this step began: what came meanwhile is not taken over yet.
+        caught_up = monotonic_s() >= self._behind_until_s
         for key, group in self._groups.items():
             if not group.waits:
                 continue
             # Nothing is repeated for a collector that may be dead.
             alive = self._collector_of.get(key) in self._alive
-            for part, origin in group.due(now_ns(), alive=alive):
+            for part, origin in group.due(now_ns(), alive=alive, caught_up=caught_up):
                 parts.append(part)
                 # What was held had been booked as unchanged; the others were never collected.
                 fresh = Account(collected=part.samples)
@@ -191,14 +214,34 @@ class NormalizerService:
                 found.forget(gap.last_at_ns)
         self._queue.untold.clear()
 
+    def _let_go_of_groups(self, spoken: Mapping[str, Health]) -> None:
+        """Forget groups that their collectors no longer have: another table is in effect.
+
+        Their last values would be repeated, and their windows closed, for ever.
+        """
+        silent_since_s = monotonic_s() - STALE_S
+        for key, collector in list(self._collector_of.items()):
+            devices = spoken[collector].detail.get("devices") if collector in spoken else None
+            if not isinstance(devices, dict) or self._heard_at_s[key] > silent_since_s:
+                continue
+            device = devices.get(key[0])
+            groups = device.get("groups") if isinstance(device, dict) else None
+            if not isinstance(groups, dict) or key[1] not in groups:
+                self._groups.pop(key, None)
+                del self._collector_of[key], self._heard_at_s[key]
+
     def _look_around(self, state: str) -> None:
         """Once a second: what the targets have, what the disk gives; then say how things are."""
         if self._targets.changed():
             self._groups.clear()  # A target that begins now must be told everything once.
         fresh_ns = now_ns() - int(STALE_S * 1e9)
-        self._alive = {
-            name for name, health in read_health(self._run_dir).items() if health.at_ns > fresh_ns
+        spoken = {
+            name: health
+            for name, health in read_health(self._run_dir).items()
+            if health.at_ns > fresh_ns
         }
+        self._alive = {name for name, health in spoken.items() if health.state != "stopping"}
+        self._let_go_of_groups(spoken)
         positions = self._targets.positions(self._queue.epoch)
         self._queue.delivered = min(positions.values(), default=0)
         self._queue.fit_to_disk()

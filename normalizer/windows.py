@@ -23,6 +23,10 @@ class Closed(NamedTuple):
     value: float | None
     quality: int
 
+    def doubted(self) -> "Closed":
+        """Return the result as of a window that was not seen whole."""
+        return self if self.quality else self._replace(quality=Quality.UNCERTAIN)
+
 
 @dataclass
 class _Sums:
@@ -88,6 +92,22 @@ class Window:
                 current_ns = now_ns - now_ns % self.length_ns
                 self._sums.doubtful = self._begin_ns != current_ns
                 self._begin_ns = self._since_ns = current_ns
+        return closed
+
+    def doubt(self) -> None:
+        """Have the running window's result be Uncertain."""
+        self._sums.doubtful = True
+
+    def cut(self) -> list[Closed]:
+        """End the running window now, Uncertain: the clock that it is aligned to was set.
+
+        The next reading begins another.
+        """
+        if self._begin_ns is None:
+            return []
+        self.doubt()
+        closed = [self._result(self._begin_ns + self.length_ns)]
+        self._begin_ns, self._sums = None, _Sums()
         return closed
 
     def _hold_until(self, at_ns: int) -> None:

@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from common.config import print_findings
+from common.configured import Configured, gateway_part, write_configured
 from common.log import get_log
 from common.places import Places, add_places, places_of
 from common.process import Stopping, StopRequested, hold_role, main
@@ -23,6 +24,7 @@ def drain_target(name: str, places: Places) -> None:
     stopping = Stopping()
     hold_role(places.run_dir, process)
     gateway = load_gateway(places.config_dir)
+    write_configured(places.run_dir, Configured(process, {"gateway": gateway_part(gateway)}))
     report = Report(places.run_dir, process, name)
     edge = edge_path(gateway.root, gateway.id)
     try:

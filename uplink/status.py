@@ -30,6 +30,10 @@ The queue, as the normalizer says; absent while it says nothing
 The devices' clocks, as the collectors estimate them; absent where none can be asked
     `clock_offsets_s` device's clock minus the gateway's, in seconds, of DEVICES_MAX at the most
 
+The gateway's own clock, as the normalizer says; absent while it says nothing
+    `clock`           `synchronised`, `unsynchronised` (nothing keeps it right), `stepped` (it was
+                      set within the last ten minutes), `unknown`
+
 A far side that takes only small messages is told less: first the devices go, then the ledger.
 """
 
@@ -95,6 +99,7 @@ class GatewayFacts(msgspec.Struct, frozen=True, kw_only=True):
     queue: QueueFacts = QueueFacts()
     clock_offsets_s: dict[str, float] = {}
     """Device → its clock minus the gateway's; only of devices that can be asked."""
+    clock: str | None = None
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -118,6 +123,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     capacity_bytes: int | None = None
     when_full: str | None = None
     clock_offsets_s: dict[str, float] = {}
+    clock: str | None = None
 
 
 def edge_path(root: str, gateway: str) -> str:
@@ -168,6 +174,7 @@ def online_messages(
         queue_bytes=facts.queue.bytes,
         capacity_bytes=facts.queue.capacity_bytes,
         when_full=facts.queue.when_full,
+        clock=facts.clock,
     )
     told = _ledger_status(ledger, DEVICES_MAX)
     clocks = dict(sorted(facts.clock_offsets_s.items())[:DEVICES_MAX])
@@ -188,6 +195,7 @@ def gateway_facts(run_dir: Path) -> GatewayFacts:
     for detail in spoken.values():
         devices |= _understood(detail.get("devices"), dict[str, _DeviceFacts]) or {}
     return GatewayFacts(
+        clock=_understood(spoken.get("normalizer", {}).get("clock"), str),
         queue=_understood(spoken.get("normalizer", {}).get("queue"), QueueFacts) or QueueFacts(),
         clock_offsets_s={
             name: device.clock_offset_s

@@ -81,6 +81,8 @@ class ClockedGateway:
         self.run_dir = Path(tempfile.mkdtemp(prefix="tailrace-test-"))
         self.arrived: dict[str, tuple[str, Any]] = {}
         """identity → (topic, value), in the order of first arrival"""
+        self.stepped: set[str] = set()
+        """Identities of the samples that say that the clock was set just before."""
         self.clock = FakedClock(folder, faketime)
         self._queue_table = queue
         self._wanted: set[str] = set()
@@ -186,6 +188,8 @@ class ClockedGateway:
         if "id" in payload and not message.retain:
             told = (message.topic.rpartition("/")[2], payload.get("value", payload))
             self.arrived.setdefault(payload["id"], told)
+            if payload.get("clock") == "stepped":
+                self.stepped.add(payload["id"])
 
     def health(self) -> dict[str, Health]:
         """Return every process's last account."""

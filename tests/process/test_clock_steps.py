@@ -38,9 +38,10 @@ MAINTAINED_S = 1.0
 async def test_steps_of_the_clock_lose_nothing_double_nothing_and_keep_the_order(
     tmp_path: Path, faketime: Faketime
 ) -> None:
+    steps = (DAY_S, 0, -DAY_S, to_1970(), 0, 40 * 365 * DAY_S, -3_600, 0)
     async with ClockedGateway(tmp_path, faketime, queue=AGE_MAX) as gateway:
         await gateway.lives()
-        for offset_s in (DAY_S, 0, -DAY_S, to_1970(), 0, 40 * 365 * DAY_S, -3_600, 0):
+        for offset_s in steps:
             gateway.clock.set(offset_s)
             await gateway.lives()
             await gateway.is_fresh()
@@ -49,6 +50,9 @@ async def test_steps_of_the_clock_lose_nothing_double_nothing_and_keep_the_order
     assert_all_counted_and_in_order(gateway)
     assert gaps_of(gateway) == [], "nothing is missing, and nothing was dropped for its age"
     assert_books_balance(gateway)
+    for group in GROUPS:
+        told = [i for i in gateway.stepped if gateway.arrived[i][0] == f"Count_{group}"]
+        assert len(told) == len(steps), "each step is marked, on the scan that shows it"
 
 
 @pytest.mark.parametrize("killed", [False, True], ids=["running", "away"])

@@ -8,6 +8,10 @@ Keys
     quality       Good, Uncertain, Bad (the severity of the OPC UA status code)
     id            gateway:epoch:sequence:index; the same message, repeated, has the same id
     reason        name of the status code; only when the quality is not Good
+    clock         only while the gateway's own clock was in doubt: `unsynchronised`, nothing keeps
+                  it right; `stepped`, it was set since the reading before (docs/time.md)
+    source_time   `left-out` when the device gave a time that is not believed: timestamp_ms is
+                  the read time
     repeat        true when nothing changed: the value is told again after a long silence
     hist          true when the sample is history: it waited longer than HISTORICAL_AGE_S
 
@@ -28,10 +32,12 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from common.records import (
+    TIME_MARKS,
     GapRecord,
     Quality,
     Record,
     Scalar,
+    clock_word,
     is_repeated,
     quality_name,
     quality_word,
@@ -56,6 +62,8 @@ class Sample(msgspec.Struct, frozen=True):
     reason: str | UnsetType = UNSET
     repeat: bool | UnsetType = UNSET
     hist: bool | UnsetType = UNSET
+    clock: str | UnsetType = UNSET
+    source_time: str | UnsetType = UNSET
 
 
 class MissingData(msgspec.Struct, frozen=True):
@@ -112,6 +120,8 @@ class UnsWording:
             True if is_repeated(code) else UNSET,
             True if at_ns - record.read_at_ns > HISTORICAL_AGE_NS else UNSET,
         )
+        if code & TIME_MARKS:
+            sample = _timed(sample, code)
         # Retained even when historical: the drain is in order, so the last message of a topic is
         # its newest value, and a tag that has not changed since the outage keeps the right one.
         return Message(record.plan.columns[index].topic, self._encode(sample), retain=True)
@@ -130,6 +140,14 @@ class UnsWording:
             id=f"{self._identity}{record.sequence}:gap{record.number or ''}",
         )
         return Message(self._gap_topic, self._encode(missing), retain=False)
+
+
+def _timed(sample: Sample, code: int) -> Sample:
+    """Return the sample with what is to be known of its time."""
+    left_out = code & Quality.SOURCE_TIME_LEFT_OUT
+    return msgspec.structs.replace(
+        sample, clock=clock_word(code) or UNSET, source_time="left-out" if left_out else UNSET
+    )
 
 
 def build_wording(gateway: str, epoch: int, edge: str) -> UnsWording:

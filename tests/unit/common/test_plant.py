@@ -1,13 +1,16 @@
 """Goal: whatever is wrong in the OT half, every error at once, each with file, line and remedy."""
 
 from pathlib import Path
+from typing import get_args
 
+import msgspec
 import pytest
 
 from common.errors import ConfigError, Finding
 from common.plant import Plant, QueueConfig, load_plant, read_queue_config
 from common.queue import WhenFull
 from common.records import LossClass
+from common.sourcetimes import SOURCE_TIME_KEYS, SourceTimeConfig
 from common.tagtable import COLUMNS
 
 GATEWAY = '[gateway]\nid = "sitea-line1"\nroot = "Acme/SiteA/Line1"\n'
@@ -77,6 +80,33 @@ def test_a_semantic_id_is_an_irdi_an_iri_or_a_node(tmp_path: Path, semantic_id: 
     [tag] = load(tmp_path, GATEWAY + DEVICE + GROUP, csv).devices[0].groups[0].tags
 
     assert tag.row.semantic_id == semantic_id
+
+
+def test_what_is_believed_of_times_is_a_key_of_every_device(tmp_path: Path) -> None:
+    keys = 'source_time = "corrected"\nsource_time_ahead_max_s = 5\n'
+    plant = load(tmp_path, GATEWAY + 'clock = "trust"\n' + DEVICE + keys + GROUP)
+
+    (device,) = plant.devices
+    assert plant.gateway.clock == "trust"
+    assert device.source_time == SourceTimeConfig(
+        source_time="corrected", source_time_ahead_max_s=5
+    )
+    assert device.settings == {"host": "10.0.0.1"}, "no protocol sees them"
+
+
+def test_wrong_words_for_times_are_answered_with_the_right_ones(tmp_path: Path) -> None:
+    keys = 'source_time = "corect"\nsource_time_ahead_max_s = -1\n'
+
+    clock, word, limit = findings(tmp_path, GATEWAY + 'clock = "ntp"\n' + DEVICE + keys + GROUP)
+
+    assert clock.startswith(
+        "ot/plant.toml:4: gateway.clock: expected one of 'mark', 'trust', found 'ntp'"
+    )
+    assert word.startswith(
+        "ot/plant.toml:9: devices.press.source_time: "
+        "expected one of 'corrected', 'ignore', 'trust', found 'corect'"
+    )
+    assert "source_time_ahead_max_s" in limit
 
 
 def test_every_error_is_shown_at_once_with_file_and_line(tmp_path: Path) -> None:
@@ -397,3 +427,13 @@ def test_every_column_of_the_tag_table_is_on_its_page() -> None:
     page = (Path(__file__).parents[3] / "docs/tag-tables.md").read_text("utf-8")
 
     assert [column for column in COLUMNS if f"`{column}`" not in page] == []
+
+
+def test_every_key_about_times_and_each_of_its_words_is_on_its_page() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs/time.md").read_text("utf-8")
+    words = get_args(msgspec.structs.fields(SourceTimeConfig)[0].type)
+
+    assert [key for key in SOURCE_TIME_KEYS if f"{key} = " not in page] == []
+    assert [word for word in words if f"`{word}`" not in page] == []
+    assert 'clock = "trust"' in page
+    assert 'default: "mark"' in page

@@ -165,6 +165,28 @@ def test_nothing_lost_is_not_worth_a_line(tmp_path: Path) -> None:
     assert "lost" not in "\n".join(status_text(look(tmp_path)))
 
 
+@pytest.mark.parametrize(
+    ("told", "line"),
+    [
+        ({"clock": "synchronised", "clock_steps": 0}, None),
+        ({"clock": "unsynchronised"}, r"unsynchronised +0\s+no NTP or PTP"),
+        (
+            {"clock": "stepped", "clock_steps": 2, "clock_step_s": -3600.0},
+            r"stepped +2, the last by -3600\.0 s\s+it was set",
+        ),
+        ({"clock": "unknown"}, r"unknown +0\s+this system cannot say"),
+    ],
+)
+def test_a_clock_in_doubt_has_a_line_and_one_that_is_right_has_none(
+    tmp_path: Path, told: dict[str, Any], line: str | None
+) -> None:
+    write_health(tmp_path, "normalizer", "running", {"queue": QUEUE, **told})
+
+    text = "\n".join(status_text(look(tmp_path)))
+
+    assert bool(re.search(line, text)) if line else "GATEWAY CLOCK" not in text
+
+
 def test_the_load_on_a_device_and_its_clock_are_shown() -> None:
     """Seen to bite: with bytes_received left out of the sum the row says 10.0."""
     then = {"state": "good", "requests": 100, "bytes_sent": 1_200, "bytes_received": 5_000}

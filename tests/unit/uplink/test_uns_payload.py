@@ -62,6 +62,29 @@ def test_the_time_is_the_devices_own_where_it_gives_one() -> None:
 
 
 @pytest.mark.parametrize(
+    ("code", "keys"),
+    [
+        (Quality.CLOCK_UNSYNCHRONISED, {"clock": "unsynchronised"}),
+        (Quality.CLOCK_STEPPED, {"clock": "stepped"}),
+        (Quality.CLOCK_STEPPED | Quality.CLOCK_UNSYNCHRONISED, {"clock": "stepped"}),
+        (Quality.SOURCE_TIME_LEFT_OUT, {"source_time": "left-out"}),
+        (
+            Quality.SOURCE_TIME_LEFT_OUT | Quality.CLOCK_UNSYNCHRONISED | Quality.REPEATED,
+            {"source_time": "left-out", "clock": "unsynchronised", "repeat": True},
+        ),
+    ],
+)
+def test_what_is_to_be_known_of_a_samples_time_stands_beside_it(
+    code: int, keys: dict[str, object]
+) -> None:
+    payload = worded(record(values=[1.0], indexes=[0], qualities=[code]))
+
+    assert payload["quality"] == "Good", "it is no word about the value"
+    plain = {"timestamp_ms", "value", "quality", "id"}
+    assert {key: payload[key] for key in payload.keys() - plain} == keys
+
+
+@pytest.mark.parametrize(
     ("code", "word", "reason"),
     [
         (Quality.BAD_NO_COMMUNICATION, "Bad", "BadNoCommunication"),

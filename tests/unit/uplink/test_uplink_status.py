@@ -105,6 +105,14 @@ def test_the_queue_is_told_as_the_normalizer_sees_it(tmp_path: Path) -> None:
     assert (status["queue_bytes"], status["capacity_bytes"]) == (80, 900)
 
 
+def test_the_gateways_clock_is_told_as_the_normalizer_sees_it(tmp_path: Path) -> None:
+    write_health(tmp_path, "normalizer", "running", {"clock": "unsynchronised"})
+
+    status = forms(Ledger({}), gateway_facts(tmp_path))[-1]
+
+    assert status["clock"] == "unsynchronised"
+
+
 def silent(_run_dir: Path) -> None:
     """It has not begun."""
 
