@@ -2,22 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 from collectors.check import check_protocol_names, compile_devices
-from collectors.compiling import CompiledGroup
+from collectors.compiling import HasGroups
 from collectors.registry import PROTOCOLS
 from common.configured import Configured, ConfiguredPart, digest_of
 from common.errors import ConfigError, Finding
 from common.plant import Device, Plant, load_plant
 from common.records import Plan
-
-
-@runtime_checkable
-class _HasGroups(Protocol):
-    """What every protocol's compiled settings have."""
-
-    groups: tuple[CompiledGroup[object], ...]
 
 
 def process_of(protocol: str) -> str:
@@ -45,7 +37,7 @@ def configured_now(config_dir: Path) -> list[Configured]:
 
 def _part(plant: Plant, device: Device, settings: object) -> ConfiguredPart:
     plans: list[Plan] = []
-    if isinstance(settings, _HasGroups):
+    if isinstance(settings, HasGroups):
         plans = [group.plan for group in settings.groups]
     encoded = [plan.encoded for plan in plans]
     rows = [(group.name, [tag.row for tag in group.tags]) for group in device.groups]
