@@ -79,7 +79,6 @@ def test_ignored_source_times_are_gone_without_a_word() -> None:
 
 
 def test_repeated_and_decreasing_source_times_are_data() -> None:
-    """Seen to bite: with times put in order, the second value gets the first one's."""
     timing = Timing(SourceTimeConfig(), GatewayClock(marked=False))
     times = [NOW_NS, NOW_NS, NOW_NS - 9 * S]
 
