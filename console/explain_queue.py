@@ -7,7 +7,7 @@ from common.errors import QueueUnusable
 from common.health import read_health
 from common.places import Places
 from common.queue import Cursor, QueueReader
-from common.records import REPEATED_MASK, Column, GapRecord, Plan, Record, is_repeated
+from common.records import REPEATED_MASK, TIME_MARKS, Column, GapRecord, Plan, Record, is_repeated
 from console.accounts import UplinkAccount, account
 from console.explain_found import TargetState
 from console.queue_targets import targets_of
@@ -34,8 +34,9 @@ class Told(NamedTuple):
 
     @property
     def code(self) -> int:
-        """Its quality, without the mark of a repetition."""
+        """Its quality, without the marks of a repetition and of its time: none is compared."""
         code = self.record.qualities[self.place] if self.record.qualities else 0
+        code &= ~TIME_MARKS
         return code & ~REPEATED_MASK if is_repeated(code) else code
 
     @property
