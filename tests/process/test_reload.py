@@ -261,7 +261,7 @@ def test_what_would_change_is_shown_and_exactly_that_is_started_anew(gateway: Ga
 def test_a_collector_that_failed_for_a_wrong_table_is_started_once_it_is_corrected(
     gateway: Gateway,
 ) -> None:
-    """Seen to bite: the table is as it was, so that nobody is concerned, and it goes on failing."""
+    """The table is as it was before, so that no difference shows who is concerned."""
     use(gateway, TABLES[0].replace("constant:10", "konstant:10"))
     os.kill(pids(gateway)["collector-simulated"], signal.SIGTERM)
     gateway.wait(lambda: gateway.process("collector-simulated")["state"] == "failing")
