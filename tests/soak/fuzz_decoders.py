@@ -90,9 +90,13 @@ def main() -> None:
     atheris = import_module("atheris")
     for name, module in list(sys.modules.items()):
         if name.startswith(FUZZED):
-            for each in vars(module).values():
-                if isinstance(each, FunctionType) and each.__module__ == name:
-                    atheris.instrument_func(each)
+            own = [
+                each for each in vars(module).values() if getattr(each, "__module__", "") == name
+            ]
+            for each in own:
+                for function in [each, *(vars(each).values() if isinstance(each, type) else ())]:
+                    if isinstance(function, FunctionType):
+                        atheris.instrument_func(function)
     atheris.Setup([sys.argv[0], *sys.argv[2:]], TARGETS[sys.argv[1]])
     atheris.Fuzz()
 
