@@ -2,9 +2,9 @@
 
 Method: fuzz_decoders.py under atheris for ten minutes a protocol, which looks for bytes that reach
 new code; what hypothesis draws in tests/unit/collectors does not know the code. atheris is not in
-the lock files, since it is large and of use here only: pip install atheris. A finding is left in the
-folder that the failure names. Seen to bite: an OPC UA array of 822 million elements in eleven bytes,
-which filled the memory within seconds.
+the lock files, since it is large and of use here only: pip install atheris. A finding is left in
+the folder that the failure names. Seen to bite: an OPC UA array of 822 million elements in eleven
+bytes, which filled the memory within seconds.
 """
 
 import subprocess
