@@ -242,6 +242,17 @@ async def _until_told(question: Question, whom: Addressee, arguments: argparse.N
             loop.add_signal_handler(each, task.cancel)
         if stat.S_ISFIFO(os.fstat(0).st_mode):
             loop.add_reader(0, _watch_stdin, task)
+    try:
+        await _answered(question, whom, arguments)
+    finally:
+        # What is over cannot be stopped any more: a signal from here on would only find a loop that
+        # is being closed, and say so.
+        for each in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(each)
+            signal.signal(each, signal.SIG_IGN)
+
+
+async def _answered(question: Question, whom: Addressee, arguments: argparse.Namespace) -> None:
     if arguments.verb == "browse":
         await question.browse(arguments.under)
         return

@@ -7,7 +7,7 @@ from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 
-from collectors.making import counter_columns, made_columns
+from collectors.making import Given, counter_columns, made_columns
 from collectors.scaling import deadband_of_range, scaling_of
 from collectors.transforming import transform_of
 from common.codes import ADDRESS_CODES, Wrong, found, told
@@ -79,8 +79,7 @@ def compile_groups(
     before = len(findings)
     scanned = [_compile_group(device, group, resolve, findings) for group in device.groups]
     groups = tuple(
-        _with_made_columns(device.groups[number], scanned, number, findings)
-        for number in range(len(scanned))
+        _with_made_columns(device, scanned, number, findings) for number in range(len(scanned))
     )
     _check_elements(device, groups, findings)
     return groups if len(findings) == before else None
@@ -116,10 +115,10 @@ def _compile_group(
 
 
 def _with_made_columns(
-    group: Group, scanned: list[CompiledGroup[A]], number: int, findings: list[Finding]
+    device: Device, scanned: list[CompiledGroup[A]], number: int, findings: list[Finding]
 ) -> CompiledGroup[A]:
     """Return the group with what is made of it: totals of counters, then expressions."""
-    plan = scanned[number].plan
+    group, plan = device.groups[number], scanned[number].plan
     here = {column.name: (index, column) for index, column in enumerate(plan.columns)}
     others = (each.plan for each in scanned if each.plan is not plan)
     elsewhere = {column.name: column for other in others for column in other.columns}
@@ -131,7 +130,7 @@ def _with_made_columns(
         except ValueError as error:
             findings.append(told(error, "OT-0501", tag.place, tag.where))
     expressions = [tag for tag in group.tags if tag.row.expression]
-    made += made_columns(expressions, here, elsewhere, findings)
+    made += made_columns(expressions, Given(here, elsewhere, device.beside), findings)
     where = f"devices.{plan.device}.groups.{group.name}"
     total = len(plan.columns) + len(made)
     if total > TAGS_MAX:

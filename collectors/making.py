@@ -1,6 +1,7 @@
 """Tags that no device gives: expressions, windows, totals of counters → made columns of a plan."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from common.codes import Wrong, told
 from common.config import suggestion
@@ -80,36 +81,36 @@ def _modulus(written: str) -> int:
     return modulus
 
 
-def made_columns(
-    tags: Sequence[Tag],
-    here: Mapping[str, tuple[int, Column]],
-    elsewhere: Mapping[str, Column],
-    findings: list[Finding],
-) -> list[Column]:
-    """Return the columns of a group's expressions; a finding for each that cannot be.
+class Given(NamedTuple):
+    """What a group's expressions may be made of, by name."""
 
-    `here`: the columns that the device gives in this group, by name, with their places;
-    `elsewhere`: those of the device's other groups.
-    """
+    here: Mapping[str, tuple[int, Column]]
+    """Columns that the device gives in this group, with their places."""
+    elsewhere: Mapping[str, Column]
+    """Those of the device's other groups."""
+    beside: frozenset[str]
+    """Tags that other devices of the same asset give; what they hold is not known here."""
+
+
+def made_columns(tags: Sequence[Tag], given: Given, findings: list[Finding]) -> list[Column]:
+    """Return the columns of a group's expressions; a finding for each that cannot be."""
     made = []
     for tag in tags:
         try:
-            made.append(_column(tag, here, elsewhere))
+            made.append(_column(tag, given))
         except ValueError as error:
             findings.append(told(error, "OT-0506", tag.place, tag.where))
     return made
 
 
-def _column(
-    tag: Tag, here: Mapping[str, tuple[int, Column]], elsewhere: Mapping[str, Column]
-) -> Column:
+def _column(tag: Tag, given: Given) -> Column:
     row = tag.row
     plain = TagRow(name=row.name, expression=row.expression)
-    given = [key for key in _ONLY_OF_A_DEVICE if getattr(row, key) != getattr(plain, key)]
-    if given:
+    foreign = [key for key in _ONLY_OF_A_DEVICE if getattr(row, key) != getattr(plain, key)]
+    if foreign:
         raise Wrong(
             "OT-0504",
-            f"{', '.join(given)}: not for a tag that has an expression; do it in the expression",
+            f"{', '.join(foreign)}: not for a tag that has an expression; do it in the expression",
         )
     if row.type.lower() not in ("", *_BOOLEANS):
         raise Wrong(
@@ -118,12 +119,12 @@ def _column(
     meaning = understood(row.expression)
     how: Made = Expression(row.expression)
     if isinstance(meaning, Aggregate):
-        index, column = _in_this_group(meaning.input, here, elsewhere)
+        index, column = _in_this_group(meaning.input, given)
         _need_number(column)
         how = WindowValue(meaning.function, index, meaning.window_s)
     else:
         for name in meaning.inputs:
-            _need_number(_anywhere(name, here, elsewhere))
+            _check_input(name, given)
     truth = row.type.lower() in _BOOLEANS and isinstance(how, Expression)
     return Column(
         name=row.name,
@@ -143,28 +144,25 @@ def _column(
     )
 
 
-def _anywhere(
-    name: str, here: Mapping[str, tuple[int, Column]], elsewhere: Mapping[str, Column]
-) -> Column:
-    if name in here:
-        return here[name][1]
-    if name in elsewhere:
-        return elsewhere[name]
-    known = [*here, *elsewhere]
-    raise Wrong(
-        "OT-0507",
-        f"expression names {name!r}, which the device does not give{suggestion(name, known)}; "
-        "a tag that has an expression itself cannot be used",
-    )
+def _check_input(name: str, given: Given) -> None:
+    if name in given.here:
+        _need_number(given.here[name][1])
+    elif name in given.elsewhere:
+        _need_number(given.elsewhere[name])
+    elif name not in given.beside:
+        known = [*given.here, *given.elsewhere, *given.beside]
+        raise Wrong(
+            "OT-0507",
+            f"expression names {name!r}, which no device of this asset gives"
+            f"{suggestion(name, known)}; a tag that has an expression itself cannot be used",
+        )
 
 
-def _in_this_group(
-    name: str, here: Mapping[str, tuple[int, Column]], elsewhere: Mapping[str, Column]
-) -> tuple[int, Column]:
-    if name in elsewhere and name not in here:
+def _in_this_group(name: str, given: Given) -> tuple[int, Column]:
+    if name not in given.here and (name in given.elsewhere or name in given.beside):
         raise Wrong("OT-0508", f"{name} is read in another group; put the window into that group")
-    _anywhere(name, here, elsewhere)
-    return here[name]
+    _check_input(name, given)
+    return given.here[name]
 
 
 def _need_number(column: Column) -> None:

@@ -5,7 +5,7 @@
     rate(Energy_kWh) * 3600             per second, since the value before; prev(x): that value
     mean(Temperature_C, 60)             over windows of 60 s that begin on whole minutes
 
-Names are tags of the same device; one with a level is written in quotes: 'Zone1/Temperature_C'.
+Names are tags of the same asset; one with a level is written in quotes: 'Zone1/Temperature_C'.
 Python's own parser reads the text; what it finds is walked here, node by node, and anything that is
 not in this list is refused. Numbers are floats; a comparison gives 1.0 or 0.0, and what is not 0 is
 true.

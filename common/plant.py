@@ -135,6 +135,8 @@ class Device:
     levels: tuple[str, ...] = ()
     """What the levels of root and path are called."""
     template: str = ""
+    beside: frozenset[str] = frozenset()
+    """Names of tags of the same asset that other devices give; expressions may use them."""
 
 
 @dataclass(frozen=True)
@@ -197,8 +199,24 @@ def read_plant(config_dir: Path, findings: list[Finding]) -> Plant | None:
             text = f"{groups} groups over {protocol}; {GROUPS_MAX} at most for one collector"
             findings.append(document.finding("devices", text, "OT-0111"))
     _check_topics(devices, findings)
+    devices = _with_neighbours(devices)
     templates = tuple(reader.templates.names)
     return Plant(gateway, queue, tuple(devices), document, templates) if gateway else None
+
+
+def _with_neighbours(devices: list[Device]) -> list[Device]:
+    """Return the devices, each with what the others of its asset give."""
+    given: dict[tuple[str, str], dict[str, set[str]]] = {}
+    for device in devices:
+        names = {
+            tag.row.name for group in device.groups for tag in group.tags if not tag.row.expression
+        }
+        given.setdefault((device.path, device.asset), {})[device.name] = names
+    return [
+        replace(device, beside=frozenset().union(*(of[name] for name in of if name != device.name)))
+        for device in devices
+        if (of := given[device.path, device.asset])
+    ]
 
 
 def read_device(

@@ -17,7 +17,7 @@ from common.block import NO_SOURCE_TIME, Layout, Part
 from common.records import Plan, Scan, ValueType
 from normalizer.checking import Checks
 from normalizer.counters import CounterState
-from normalizer.deriving import ClosedWindow, Derivation, DeviceMemory
+from normalizer.deriving import AssetMemory, ClosedWindow, Derivation
 from normalizer.limits import Limits
 from normalizer.reporting import (
     DTYPES,
@@ -79,7 +79,7 @@ class GroupNormalizer:
         self,
         plan: Plan,
         counters: Mapping[str, CounterState] | None = None,
-        memory: DeviceMemory | None = None,
+        memory: AssetMemory | None = None,
     ) -> None:
         self.layout = Layout(plan)
         self._width = len(plan.columns)

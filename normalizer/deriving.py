@@ -54,8 +54,8 @@ class ClosedWindow(NamedTuple):
     closed: Closed
 
 
-class DeviceMemory:
-    """The last readings of one device, by tag name; shared by the normalizers of its groups."""
+class AssetMemory:
+    """The last readings of one asset, by tag name; shared by the groups of all its devices."""
 
     def __init__(self) -> None:
         self.reads: dict[str, Read] = {}
@@ -70,10 +70,10 @@ class Derivation:
         self,
         plan: Plan,
         counters: Mapping[str, CounterState] | None = None,
-        memory: DeviceMemory | None = None,
+        memory: AssetMemory | None = None,
     ) -> None:
         self._plan = plan
-        self._memory = memory or DeviceMemory()
+        self._memory = memory or AssetMemory()
         self._before: dict[str, Before] = {}
         self._made = list(enumerate(plan.columns))[len(plan.scanned) :]
         self._formulas: dict[int, Formula] = {}

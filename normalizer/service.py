@@ -21,7 +21,7 @@ from common.records import Gap, Plan, Position, decode_scan
 from normalizer.accounts import Accounts
 from normalizer.columns import GroupNormalizer, Origin, ScanMalformed
 from normalizer.counters import CounterState, decode_state, encode_state
-from normalizer.deriving import DeviceMemory
+from normalizer.deriving import AssetMemory
 from normalizer.maintenance import Maintenance
 from normalizer.report import Report
 from normalizer.targets import Targets
@@ -50,7 +50,7 @@ class NormalizerService:
         self._plans: dict[bytes, Plan] = {}
         self._planless: set[bytes] = set()
         self._groups: dict[tuple[str, str], GroupNormalizer] = {}
-        self._memories: dict[str, DeviceMemory] = {}
+        self._memories: dict[str, AssetMemory] = {}
         self._known_counters = {
             name: decode_state(state) for name, state in queue.counter_states().items()
         }
@@ -155,7 +155,7 @@ class NormalizerService:
         key = (plan.device, plan.group)
         group = self._groups.get(key)
         if group is None or group.layout.plan.fingerprint != plan.fingerprint:
-            memory = self._memories.setdefault(plan.device, DeviceMemory())
+            memory = self._memories.setdefault(_asset_of(plan), AssetMemory())
             group = self._groups[key] = GroupNormalizer(plan, self._known_counters, memory)
         return group
 
@@ -208,3 +208,9 @@ class NormalizerService:
         self._report.write(
             state, positions, repeats=self._receiver.repeats, gaps=self._accounts.gaps
         )
+
+
+def _asset_of(plan: Plan) -> str:
+    """Return the whole path of the plan's asset: two lines may each have a press."""
+    first = plan.columns[0]
+    return first.topic.removesuffix(first.name)

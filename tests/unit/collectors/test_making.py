@@ -74,7 +74,7 @@ def test_made_columns_stand_behind_those_of_the_device(tmp_path: Path) -> None:
         ("X,sine,,Level,,,,", "a tag needs an address or an expression, and not both"),
         (
             "X,,,Levl * 2,,,,",
-            "names 'Levl', which the device does not give; did you mean",
+            "names 'Levl', which no device of this asset gives; did you mean",
         ),
         (
             "X,,,Level *,,,,",
@@ -99,3 +99,43 @@ def test_what_cannot_be_is_refused_with_its_row(tmp_path: Path, row: str, says: 
         findings = [str(refused)]
 
     assert any(says in finding for finding in findings), findings
+
+
+def test_another_device_of_the_same_asset_may_give_a_part_of_it(tmp_path: Path) -> None:
+    """Seen to bite: without what stands beside it, the meter's tag is an unknown name."""
+    (tmp_path / "ot").mkdir()
+    (tmp_path / "ot/plant.toml").write_text(
+        """
+[gateway]
+id = "g1"
+root = "Acme"
+[devices.plc]
+protocol = "simulated"
+asset = "Press"
+[devices.plc.groups.fast]
+tags = [
+  { name = "Parts", address = "counter" },
+  { name = "Per_part", expression = "Energy / Parts" },
+]
+[devices.meter]
+protocol = "simulated"
+asset = "Press"
+[devices.meter.groups.slow]
+tags = [{ name = "Energy", address = "sine" }]
+[devices.other]
+protocol = "simulated"
+[devices.other.groups.slow]
+tags = [{ name = "X", address = "sine" }, { name = "Y", expression = "Energy + X" }]
+""",
+        "utf-8",
+    )
+    findings: list[Finding] = []
+    devices = {device.name: device for device in load_plant(tmp_path).devices}
+
+    press = compiler_of("simulated")(devices["plc"], findings)
+    assert findings == []
+    other = compiler_of("simulated")(devices["other"], findings)
+
+    assert press is not None
+    assert other is None, "another asset's tags are another asset's"
+    assert "names 'Energy', which no device of this asset gives" in str(findings[0])

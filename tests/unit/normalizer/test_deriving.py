@@ -19,7 +19,7 @@ from common.records import (
     WindowValue,
 )
 from normalizer.columns import GroupNormalizer, Origin
-from normalizer.deriving import DeviceMemory
+from normalizer.deriving import AssetMemory
 
 S = 1_000_000_000
 DAY_NS = 1_700_006_400 * S
@@ -117,8 +117,8 @@ def test_inputs_that_a_notification_does_not_bring_are_as_they_were_read_last() 
     assert feed(group, 1, 5.0, indexes=[1]) == {"B": 5.0, "Sum": 6.0}
 
 
-def test_an_expression_may_use_another_group_of_the_device() -> None:
-    memory = DeviceMemory()
+def test_an_expression_may_use_another_group_of_the_asset() -> None:
+    memory = AssetMemory()
     slow = group_of(column("Setpoint"), memory=memory)
     fast = group_of(column("T"), made("Off", Expression("T - Setpoint")), memory=memory)
 

@@ -66,7 +66,8 @@ def test_the_time_is_the_devices_own_where_it_gives_one() -> None:
     [
         (Quality.BAD_NO_COMMUNICATION, "Bad", "BadNoCommunication"),
         (Quality.UNCERTAIN_LAST_USABLE_VALUE, "Uncertain", "UncertainLastUsableValue"),
-        (0x80AB0000, "Bad", "0x80AB0000"),
+        (0x80AB0000, "Bad", "BadInvalidArgument"),
+        (0x8FFF0000, "Bad", "0x8FFF0000"),
     ],
 )
 def test_what_is_not_good_says_why(code: int, word: str, reason: str) -> None:
