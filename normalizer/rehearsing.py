@@ -11,7 +11,7 @@ from common.block import NO_SOURCE_TIME, Part
 from common.records import Column, Plan, Scan
 from normalizer.columns import GroupNormalizer
 from normalizer.counters import CounterState
-from normalizer.deriving import DeviceMemory
+from normalizer.deriving import AssetMemory, asset_of
 from normalizer.watching import Judged, Reason, Watch, plain_value, reasons
 
 DUE_EVERY_NS = 100_000_000
@@ -41,7 +41,7 @@ class Rehearsal:
         self._watch_of = watch_of
         self._counters: dict[str, CounterState] = {}
         self._groups: dict[bytes, GroupNormalizer] = {}
-        self._memories: dict[str, DeviceMemory] = {}
+        self._memories: dict[str, AssetMemory] = {}
         self._now_ns: int | None = None
 
     def restart(self) -> None:
@@ -76,7 +76,7 @@ class Rehearsal:
     def _group(self, plan: Plan) -> GroupNormalizer:
         """Return the plan's normalizer, begun with its first scan."""
         if plan.fingerprint not in self._groups:
-            memory = self._memories.setdefault(plan.device, DeviceMemory())
+            memory = self._memories.setdefault(asset_of(plan), AssetMemory())
             group = self._groups[plan.fingerprint] = GroupNormalizer(plan, self._counters, memory)
             if self._watch_of is not None:
                 group.watch = self._watch_of(plan)

@@ -21,7 +21,7 @@ from common.records import Gap, Plan, Position, decode_scan
 from normalizer.accounts import Accounts
 from normalizer.columns import GroupNormalizer, Origin, ScanMalformed
 from normalizer.counters import CounterState, decode_state, encode_state
-from normalizer.deriving import AssetMemory
+from normalizer.deriving import AssetMemory, asset_of
 from normalizer.maintenance import Maintenance
 from normalizer.report import Report
 from normalizer.targets import Targets
@@ -155,7 +155,7 @@ class NormalizerService:
         key = (plan.device, plan.group)
         group = self._groups.get(key)
         if group is None or group.layout.plan.fingerprint != plan.fingerprint:
-            memory = self._memories.setdefault(_asset_of(plan), AssetMemory())
+            memory = self._memories.setdefault(asset_of(plan), AssetMemory())
             group = self._groups[key] = GroupNormalizer(plan, self._known_counters, memory)
         return group
 
@@ -208,9 +208,3 @@ class NormalizerService:
         self._report.write(
             state, positions, repeats=self._receiver.repeats, gaps=self._accounts.gaps
         )
-
-
-def _asset_of(plan: Plan) -> str:
-    """Return the whole path of the plan's asset: two lines may each have a press."""
-    first = plan.columns[0]
-    return first.topic.removesuffix(first.name)
