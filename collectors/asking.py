@@ -2,7 +2,8 @@
 
     read DEVICE ADDRESS…      what stands there, once or again and again (--every)
     guess DEVICE ADDRESS…     its bytes as every type and order
-    browse DEVICE [UNDER]     what the device offers
+    browse DEVICE [UNDER]     what the device offers; with --from FILE, what a source of its
+                              program declares, without asking the device
 
 What is found goes to standard output as common/answers.py says. The connection is one of its own,
 open for the length of the question, and everything on it is bounded by --timeout. When standard
@@ -18,9 +19,11 @@ import stat
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from pathlib import Path
 
 from collectors.addressee import Addressee, CannotAsk, Wanted, addressee
-from collectors.inspection import Inspect, Inspector, Reading
+from collectors.declared import declared_in
+from collectors.inspection import Found, Inspect, Inspector, Reading
 from common.answers import (
     BROWSING,
     EXIT_OF,
@@ -123,17 +126,7 @@ class Question:
                     raise CannotAsk("usage", str(error)) from error
                 if found is None:
                     return
-                self._tell(
-                    FoundTold(
-                        name=found.name,
-                        address=found.address,
-                        type=found.type,
-                        unit=found.unit,
-                        description=found.description,
-                        readable=found.readable,
-                        value=plain(found.value),
-                    )
-                )
+                self._tell(found_told(found))
 
     async def _round(self, inspector: Inspector, wanted: list[Wanted]) -> None:
         for each in wanted:
@@ -190,6 +183,19 @@ class Question:
             raise SourceUnavailable(f"{text}; wait longer with --timeout") from error
         finally:
             reminder.cancel()
+
+
+def found_told(found: Found) -> FoundTold:
+    """Return what was found as it is told."""
+    return FoundTold(
+        name=found.name,
+        address=found.address,
+        type=found.type,
+        unit=found.unit,
+        description=found.description,
+        readable=found.readable,
+        value=plain(found.value),
+    )
 
 
 def told_of(wanted: Wanted, place: int, reading: Reading, read_at_ns: int) -> ReadingTold:
@@ -269,6 +275,10 @@ def answer(arguments: argparse.Namespace, tell: Tell = _line) -> int:
     """Answer one question; return the exit code."""
     try:
         whom = addressee(places_of(arguments), arguments.device)
+        if arguments.source is not None:
+            for found in declared_in(arguments.source, whom.protocol, arguments.db):
+                tell(found_told(found))
+            return 0
         question = Question(whom, whom.inspect, tell, min(arguments.timeout, TIMEOUT_MAX_S))
         asyncio.run(_until_told(question, whom, arguments))
     except CannotAsk as error:
@@ -299,9 +309,11 @@ def command() -> None:
         verb.add_argument("device")
         if name == "browse":
             verb.add_argument("under", nargs="?", default="")
+            verb.add_argument("--from", dest="source", type=Path, metavar="FILE")
+            verb.add_argument("--db", type=int, metavar="NUMBER")
         else:
             verb.add_argument("addresses", nargs="+")
-            verb.set_defaults(under="")
+            verb.set_defaults(under="", source=None)
     arguments = parser.parse_args()
     if arguments.verb != "read":
         arguments.every = None

@@ -90,3 +90,14 @@ class Inspect(Protocol):
     def __call__(self, settings: object) -> AbstractAsyncContextManager[Inspector]:
         """Connect for the length of the block. Raises SourceUnavailable on entry."""
         ...
+
+
+class ReadSource(Protocol):
+    """`tags_of_source`: a text of a PLC's program → the tags that it declares. Pure."""
+
+    def __call__(self, text: str, db: int | None = None) -> list[Found]:
+        """Return them in the text's order; `db` is the block's number, where it is not said.
+
+        Raises ValueError with the line and what to do.
+        """
+        ...

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
 from common.clock import monotonic_ns
-from common.records import Plan, Scan
+from common.records import ALL_COLUMNS, Plan, Scalar, Scan
 
 _NS_PER_MS = 1_000_000
 _NS_PER_S = 1_000_000_000
@@ -84,3 +84,24 @@ async def poll(
         if skipped := schedule.begin(group, clock_ns()):
             count_overruns(skipped)
         yield await read(group)
+
+
+def whole_scan(
+    plan: Plan,
+    read_at_ns: int,
+    monotonic_at_ns: int,
+    values: list[Scalar],
+    qualities: list[int],
+) -> Scan:
+    """Return the scan of every tag of a group; qualities are only kept where one is not Good.
+
+    The instants are those at which the last reply had come.
+    """
+    return Scan(
+        plan=plan.fingerprint,
+        read_at_ns=read_at_ns,
+        monotonic_ns=monotonic_at_ns,
+        values=values,
+        indexes=ALL_COLUMNS,
+        qualities=qualities if any(qualities) else None,  # Good is 0.
+    )

@@ -4,7 +4,7 @@ from importlib import import_module
 from types import ModuleType
 
 from collectors.contract import Build, CheckTogether, Compile
-from collectors.inspection import Inspect
+from collectors.inspection import Inspect, ReadSource
 from common.config import PLANT_FILE
 from common.errors import ConfigError, Finding
 
@@ -19,6 +19,9 @@ PROTOCOLS = {
 
 EXPERIMENTAL = {"s7plus"}
 """Those whose config.py says in EXPERIMENTAL what is to be known before they are used."""
+
+SOURCES = {"s7": "collectors.s7.blocksource"}
+"""Protocol whose devices are programmed in texts that declare tags → what reads such a text."""
 
 
 def compiler_of(protocol: str) -> Compile:
@@ -52,6 +55,14 @@ def inspect_of(protocol: str) -> Inspect:
     """Return the protocol's `inspect`. Raises ConfigError when its library is missing."""
     inspect: Inspect = _with_library(protocol, "inspector").inspect
     return inspect
+
+
+def source_reader_of(protocol: str) -> ReadSource | None:
+    """Return the protocol's `tags_of_source`, which needs no library; None where there is none."""
+    if protocol not in SOURCES:
+        return None
+    tags_of_source: ReadSource = import_module(SOURCES[protocol]).tags_of_source
+    return tags_of_source
 
 
 def _with_library(protocol: str, module: str) -> ModuleType:

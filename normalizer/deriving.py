@@ -54,6 +54,12 @@ class ClosedWindow(NamedTuple):
     closed: Closed
 
 
+def asset_of(plan: Plan) -> str:
+    """Return the whole path of the plan's asset: two lines may each have a press."""
+    first = plan.columns[0]
+    return first.topic.removesuffix(first.name)
+
+
 class AssetMemory:
     """The last readings of one asset, by tag name; shared by the groups of all its devices."""
 

@@ -1,15 +1,22 @@
 """Registers of unknown meaning → every type and order that they could be, the likely first. Pure.
 
-A manual that is missing or wrong about types is the normal case. For each type and order it is
-estimated how many bits of the registers would have to be as they are by chance, if it were not
-that type: the leading zeros of a count, the everyday exponent and the few digits of a float, the
-letters of a text. What is rare among devices is behind what is common.
+A manual that is missing or wrong about types is the normal case. Each type and order is ranked by
+what speaks for it (evidence.py); what is rare among devices is behind what is common.
 """
 
-import math
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
+from collectors.evidence import (
+    BITS_PER_LETTER,
+    ONE_BYTE_EVIDENCE,
+    TEXT_EVIDENCE_MAX,
+    Ranked,
+    letters_in,
+    likely_first,
+    number_evidence,
+    plausible_number,
+)
 from collectors.inspection import Guess
 from collectors.modbus.address import Address, Table
 from collectors.modbus.decode import Item, Limits, plan_requests
@@ -20,28 +27,9 @@ _NUMBERS = {
     2: ("FLOAT32", "INT32", "UINT32", "BCD32"),
     4: ("FLOAT64", "INT64", "UINT64", "BCD64"),
 }
-_FLOAT_MIN, _FLOAT_MAX = 1e-6, 1e9
-"""Beyond these a float is most likely another type, or in another order."""
-_INTEGER_MAX = {1: 65_535, 2: 10**9, 4: 10**13}
-"""By registers. A counter of 64 bits may be nanoseconds or watt-hours of years; not more."""
-_EVIDENCE_MAX = 16.0
-"""Bits: neighbours that happen to be 0 are no better proof than this."""
-_TEXT_EVIDENCE_MAX = 26.0
 _TEXT_RARITY = 6.0
 _RARITY = {"CDAB": 1.5, "BADC": 3.0, "DCBA": 3.0}
 """Bits against an order."""
-_MAGNITUDES_BITS = 4.4
-"""What a whole number of any magnitude up to 32 bits leaves open."""
-_MANTISSA_BITS = {"FLOAT16": 11, "FLOAT32": 24, "FLOAT64": 53}
-_EXPONENT_EVIDENCE = {"FLOAT16": -8.0, "FLOAT32": 3.0, "FLOAT64": 6.0}
-"""Everyday floats have one of about thirty exponents."""
-_BITS_PER_DIGIT = math.log2(10)
-
-
-class _Ranked(NamedTuple):
-    evidence: float
-    """Bits; of the plausible ones, the highest is shown first."""
-    guess: Guess
 
 
 def guess(registers: Sequence[int]) -> list[Guess]:
@@ -53,12 +41,10 @@ def guess(registers: Sequence[int]) -> list[Guess]:
     """
     if not 1 <= len(registers) <= SIZE_MAX:
         raise ValueError(f"a guess takes 1 to {SIZE_MAX} registers, found {len(registers)}")
-    ranked = [*_numbers(registers), *_texts(registers)]
-    ranked.sort(key=lambda each: (not each.guess.plausible, -each.evidence))
-    return [each.guess for each in ranked]
+    return likely_first([*_numbers(registers), *_texts(registers)])
 
 
-def _numbers(registers: Sequence[int]) -> Iterator[_Ranked]:
+def _numbers(registers: Sequence[int]) -> Iterator[Ranked]:
     for count, names in _NUMBERS.items():
         if count > len(registers):
             continue
@@ -70,7 +56,8 @@ def _numbers(registers: Sequence[int]) -> Iterator[_Ranked]:
                     continue
                 seen.append(value)
                 evidence = _evidence(value, name, count) - _RARITY.get(order, 0.0)
-                yield _ranked(name, order, value, evidence, plausible=_plausible(value, count))
+                plausible = plausible_number(value, 16 * count)
+                yield _ranked(name, order, value, evidence, plausible=plausible)
 
 
 def _orders(name: str, count: int) -> Sequence[str]:
@@ -79,7 +66,7 @@ def _orders(name: str, count: int) -> Sequence[str]:
     return (ORDERS[0], ORDERS[2]) if count == 1 else ORDERS
 
 
-def _texts(registers: Sequence[int]) -> Iterator[_Ranked]:
+def _texts(registers: Sequence[int]) -> Iterator[Ranked]:
     name = f"STRING({len(registers)})"
     high = any(register >> 8 for register in registers)
     low = any(register & 0xFF for register in registers)
@@ -88,16 +75,16 @@ def _texts(registers: Sequence[int]) -> Iterator[_Ranked]:
         # One character to a register: the other byte is empty.
         unused = {"D": high, "E": low}.get(packing, False)
         printable = len(value) > 1 and value.isprintable() and value.isascii()
-        letters = sum(each.isalnum() or each in " .-_" for each in value)
         padding = 2 * len(registers) - len(value)
-        evidence = min(_TEXT_EVIDENCE_MAX, 2.0 * letters + 4.0 * padding) - _TEXT_RARITY
+        evidence = BITS_PER_LETTER * letters_in(value) + 4.0 * padding
+        evidence = min(TEXT_EVIDENCE_MAX, evidence) - _TEXT_RARITY
         evidence -= PACKINGS.index(packing)
         yield _ranked(name, packing, value, evidence, plausible=printable and not unused)
 
 
-def _ranked(name: str, order: str, value: Any, evidence: float, *, plausible: bool) -> _Ranked:
+def _ranked(name: str, order: str, value: Any, evidence: float, *, plausible: bool) -> Ranked:
     source_type = Address(Table.HOLDING, 0, None, name, order).source_type
-    return _Ranked(evidence, Guess(source_type=source_type, value=value, plausible=plausible))
+    return Ranked(evidence, Guess(source_type=source_type, value=value, plausible=plausible))
 
 
 def _decoded(registers: Sequence[int], name: str, order: str) -> Any:
@@ -107,25 +94,10 @@ def _decoded(registers: Sequence[int], name: str, order: str) -> Any:
     return value
 
 
-def _plausible(value: Any, count: int) -> bool:
-    if isinstance(value, float):
-        return value == 0.0 or _FLOAT_MIN <= abs(value) <= _FLOAT_MAX
-    return bool(abs(value) <= _INTEGER_MAX[count])
-
-
 def _evidence(value: float, name: str, count: int) -> float:
     """Return how many bits of a number are as they are for no other reason than its type."""
-    if value == 0 or not math.isfinite(value):
-        return 0.0
-    if name in _MANTISSA_BITS:
-        shown = repr(value) if name == "FLOAT64" else f"{value:.7g}"
-        digits = len(shown.partition("e")[0].replace(".", "").strip("-0"))
-        spare = _MANTISSA_BITS[name] - _BITS_PER_DIGIT * digits
-        return min(_EVIDENCE_MAX, _EXPONENT_EVIDENCE[name] + max(0.0, spare))
-    if name.startswith("BCD"):
+    if name.startswith("BCD") and value != 0:
         return 0.7 * 4 * count - 8.0
     if "8" in name:
-        return -8.0
-    spare = 16 * count - math.log2(abs(value) + 1) - _MAGNITUDES_BITS
-    # A value of one register says nothing of those behind it.
-    return min(_EVIDENCE_MAX, spare) - {1: 2.0, 2: 0.0, 4: 2.0}[count]
+        return ONE_BYTE_EVIDENCE
+    return number_evidence(value, 16 * count)

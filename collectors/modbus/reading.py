@@ -8,6 +8,7 @@ from collectors.compiling import CompiledGroup
 from collectors.modbus.address import Address
 from collectors.modbus.decode import Item, Limits, Request, fields_of
 from collectors.planning import Read
+from collectors.polling import whole_scan
 from collectors.probing import Probes
 from collectors.splitting import Answer, Survey
 from common.clock import monotonic_ns, now_ns
@@ -115,13 +116,7 @@ class GroupReader:
                 answers.append((read, columns.take(request, reply)))
             reads = self._survey.heard(answers)
         self._qualities = columns.qualities
-        return Scan(
-            plan=self._plan.fingerprint,
-            read_at_ns=now_ns(),
-            monotonic_ns=monotonic_ns(),
-            values=columns.values,
-            qualities=columns.qualities if any(columns.qualities) else None,
-        )
+        return whole_scan(self._plan, now_ns(), monotonic_ns(), columns.values, columns.qualities)
 
     async def _patiently(self, request: Request) -> Reply:
         """Return the device's reply; of a busy one the second, once in a scan."""

@@ -4,11 +4,9 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from collectors.taglog import log_tags
 from common.log import get_log
 from common.records import Plan, Quality, quality_name
-
-NAMES_SHOWN = 5
-"""Of the tags that one line of the log speaks of."""
 
 log = get_log(__name__)
 
@@ -42,14 +40,16 @@ class Ledger:
         fresh.pop(Quality.BAD_CONFIGURATION_ERROR, None)  # namespaces.py has said why.
         for code, columns in fresh.items():
             text = "the server does not give these tags; check their addresses"
-            _log(logging.WARNING, text, plan, columns, quality_name(code))
+            log_tags(log, logging.WARNING, text, plan, columns, reason=quality_name(code))
         back = [
             column
             for column in asked
             if column not in refused and self.refused.pop((plan.group, column), None) is not None
         ]
         if back:
-            _log(logging.INFO, "the server gives these tags now", plan, back, "Good")
+            log_tags(
+                log, logging.INFO, "the server gives these tags now", plan, back, reason="Good"
+            )
 
     def note_misfits(self, plan: Plan, reasons: dict[int, str]) -> None:
         """Remember the columns whose values do not fit; log each of them once."""
@@ -60,7 +60,7 @@ class Ledger:
                 fresh.setdefault(reason, []).append(column)
         for reason, columns in fresh.items():
             text = "values do not fit the 'type' of these tags; correct their 'type' column"
-            _log(logging.WARNING, text, plan, columns, reason)
+            log_tags(log, logging.WARNING, text, plan, columns, reason=reason)
 
     def note_silent(self, plan: Plan, columns: list[int]) -> None:
         """Remember the columns without a first value; log each of them once."""
@@ -68,13 +68,13 @@ class Ledger:
         self.silent.update((plan.group, column) for column in fresh)
         if fresh:
             text = "the server accepted these tags but reports no value; check them on the server"
-            _log(logging.WARNING, text, plan, fresh, "BadWaitingForInitialData")
+            log_tags(log, logging.WARNING, text, plan, fresh, reason="BadWaitingForInitialData")
 
     def note_revised(self, plan: Plan, what: str, text: str, columns: list[int]) -> None:
         """Log once for each group that the server does something else than it was asked."""
         if (plan.group, what) not in self.unfit_calls:
             self.unfit_calls.add((plan.group, what))
-            _log(logging.WARNING, text, plan, columns, what)
+            log_tags(log, logging.WARNING, text, plan, columns, reason=what)
 
     def note_undescribed(self, device: str, error: Exception) -> None:
         """Log once that the server does not say what its structures are."""
@@ -89,12 +89,3 @@ class Ledger:
             text = "the server dropped values between two publications; raise queue_size"
             log.warning(text, device=plan.device, group=plan.group)
         self.overflows += 1
-
-
-def _log(level: int, text: str, plan: Plan, columns: list[int], reason: str) -> None:
-    names = ", ".join(plan.columns[column].name for column in columns[:NAMES_SHOWN])
-    if not columns:
-        log.log(level, text, device=plan.device, group=plan.group, reason=reason)
-        return
-    more = f" and {len(columns) - NAMES_SHOWN} more" if len(columns) > NAMES_SHOWN else ""
-    log.log(level, text, device=plan.device, group=plan.group, tags=names + more, reason=reason)

@@ -28,9 +28,14 @@ from asyncua.ua.uaerrors import UaError
 
 ARRAY = 0x80
 """In `kind`: the value is a list."""
+_DIMENSIONS = 0x40
+_KIND = 0x3F
 NOTHING = 0
 """In `kind`: there is no value (the standard's type Null)."""
 STRING, DATE_TIME, BYTE_STRING, XML_ELEMENT = 12, 13, 15, 16
+_DATA_VALUE, _VARIANT = 23, 24
+_LEVELS_MAX = 100
+"""Of values in each other, as 10000-6, 5.2.2.16, asks a decoder to take."""
 
 _SCALARS = {1: "?", 2: "b", 3: "B", 4: "h", 5: "H", 6: "i", 7: "I", 8: "q", 9: "Q", 10: "f"}
 _SCALARS |= {11: "d", DATE_TIME: "q"}
@@ -173,11 +178,51 @@ def _variant(data: bytes, at: int) -> tuple[Any, int, int]:
         return (date_text(value) if kind == DATE_TIME else value), kind, at + 1 + form.size
     if kind in (STRING, BYTE_STRING, XML_ELEMENT):
         return _text(data, at + 1, kind)
+    _refuse_hollow(data, at, 0)
     rest = Buffer(data, at)
     variant = variant_from_binary(rest)
     kind = int(variant.VariantType.value)
     is_array = isinstance(variant.Value, list) or bool(variant.is_array)
     return variant.Value, kind | (ARRAY if is_array else 0), rest.cur_pos
+
+
+def _refuse_hollow(data: bytes, at: int, level: int) -> int:
+    """Return where a Variant ends. Raises UaError for an array of more elements than bytes follow.
+
+    asyncua makes as many as the array says. Elements of the type Null take no byte, so that eleven
+    bytes would fill the memory of the process; Variants may lie in Variants, and in DataValues.
+    """
+    if level > _LEVELS_MAX:
+        raise UaError(f"a value within more than {_LEVELS_MAX} others")
+    encoding, first = data[at], at
+    count, at = _elements(data, at + 1) if encoding & ARRAY else (1, at + 1)
+    kind = encoding & _KIND
+    if kind not in (_DATA_VALUE, _VARIANT):
+        rest = Buffer(data, first)
+        if level:
+            variant_from_binary(rest)  # Only to know where it ends.
+        return rest.cur_pos
+    for _ in range(count):
+        mask = _HAS_VALUE
+        if kind == _DATA_VALUE:
+            mask, at = data[at], at + 1
+        if mask & _HAS_VALUE:
+            at = _refuse_hollow(data, at, level + 1)
+        if kind == _DATA_VALUE:
+            at += _form(_rest(mask).code).size
+    if encoding & _DIMENSIONS:
+        dimensions, at = _elements(data, at)
+        at += _I32.size * max(0, dimensions)
+    return at
+
+
+def _elements(data: bytes, at: int) -> tuple[int, int]:
+    """Return how many elements an array has, and where they begin. Raises UaError for too many."""
+    (count,) = _I32.unpack_from(data, at)
+    at += _I32.size
+    if count > len(data) - at:
+        raise UaError(f"an array of {count} elements in {len(data) - at} bytes")
+    return count, at
 
 
 def _text(data: bytes, at: int, kind: int) -> tuple[Any, int, int]:

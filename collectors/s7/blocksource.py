@@ -108,7 +108,7 @@ def tags_of_source(text: str, db: int | None = None) -> list[Found]:
     block, number = _Source(text).block()
     number = db if db is not None else number
     if number is None:
-        raise ValueError("the source does not say the block's number; give it, such as DB40")
+        raise ValueError("the source does not say the block's number; give it, such as --db 40")
     found: list[Found] = []
     for each in _tags(block, number, 0, "", ""):
         if len(found) == FOUND_MAX:
@@ -146,11 +146,14 @@ class _Source:
         """(kind, text, line), without what says nothing."""
         self._at = 0
         self._types: dict[str, _Node] = {}
-        self._optimised = bool(_OPTIMISED.search(text))
+        self._optimised: list[int] = []
+        """Lines that say a block has optimised access."""
         line = 1
         for found in _TOKEN.finditer(text):
             if found.lastgroup and found.lastgroup != "skip":
                 self._tokens.append((found.lastgroup, found[0], line))
+            elif found[0].startswith("{") and _OPTIMISED.search(found[0]):
+                self._optimised.append(line)
             line += found[0].count("\n")
 
     def block(self) -> tuple[_Node, int | None]:
@@ -162,17 +165,24 @@ class _Source:
                 self._to_section()
                 self._types[name] = self._structure(0)
             elif word == "DATA_BLOCK":
-                if self._optimised:
-                    raise ValueError(
-                        "the block has optimised access and so no offsets; untick it in the "
-                        "block's attributes, or read the PLC over OPC UA"
-                    )
+                first_line = self._line
                 name = self._next()
                 digits = self._next() if name.upper() == "DB" else name.strip('"')[2:]
                 numbered = name.upper().startswith("DB") and digits.isdecimal()
                 self._to_section()
+                self._refuse_optimised(first_line)
                 return self._structure(0), int(digits) if numbered else None
         raise ValueError("no DATA_BLOCK in this source; generate it from a global data block")
+
+    def _refuse_optimised(self, first_line: int) -> None:
+        """Raise ValueError for a block whose head, from its first line to here, says so."""
+        for line in self._optimised:
+            if first_line <= line <= self._line:
+                raise ValueError(
+                    f"line {line}: the block has optimised access and so no offsets: read the PLC "
+                    "over OPC UA (docs/s7-1500-over-opcua.md); or untick it in the block's "
+                    "attributes, compile, download, and generate the source anew"
+                )
 
     def _to_section(self) -> None:
         """Go behind the word that opens the declarations: STRUCT, or VAR with what it retains."""

@@ -5,21 +5,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from collectors.planning import Field, Read
+from collectors.polling import whole_scan
 from collectors.probing import Probes
 from collectors.s7.decode import decoder, misfit_quality
 from collectors.s7.link import Link
 from collectors.s7.reading import Answer, GroupReads, Requests, requests_for, singly
 from collectors.s7.refusals import NOT_AVAILABLE, Refused
+from collectors.taglog import log_tags
 from common.clock import monotonic_ns, now_ns
 from common.log import get_log
-from common.records import ALL_COLUMNS, Quality, Scalar, Scan
+from common.records import Quality, Scalar, Scan
 
 SPLITS_PER_SCAN = 4
 """Rounds of leaving out what is refused; one is enough unless the PLC changes meanwhile."""
 SEARCH_WIDTH = 20
 """Tags of a refused read that are asked for at once, singly."""
-NAMES_SHOWN = 5
-"""Of the tags that one line of the log speaks of."""
 
 log = get_log(__name__)
 
@@ -64,14 +64,7 @@ class GroupReader:
         for read, memory in found:
             for column, offset in read.fields:
                 values[column], qualities[column] = self._decoded(column, memory, offset)
-        return Scan(
-            plan=self._plan.fingerprint,
-            read_at_ns=read_at_ns,
-            monotonic_ns=at_ns,
-            values=values,
-            indexes=ALL_COLUMNS,
-            qualities=qualities if any(code != Quality.GOOD for code in qualities) else None,
-        )
+        return whole_scan(self._plan, read_at_ns, at_ns, values, qualities)
 
     def _decoded(self, column: int, memory: bytes, offset: int) -> tuple[Scalar, int]:
         try:
@@ -81,7 +74,7 @@ class GroupReader:
                 self._known.misfits.add(column)
                 kind = self._plan.columns[column].source_type
                 text = f"no {kind} at this address; check the tag"
-                self._log(logging.WARNING, text, [column], str(error))
+                log_tags(log, logging.WARNING, text, self._plan, [column], reason=error)
             return None, misfit_quality(error)
 
     async def _memory(self) -> list[tuple[Read, bytes]]:
@@ -158,9 +151,11 @@ class GroupReader:
             name = self._reads.group.addresses[column].area_name
             areas.setdefault((name, refused[column]), []).append(column)
         for (area, reason), columns in areas.items():
-            self._log(logging.WARNING, self._advice(area, reason, columns), columns, str(reason))
+            text = self._advice(area, reason, columns)
+            log_tags(log, logging.WARNING, text, self._plan, columns, reason=reason)
         if back := sorted(self._known.refused - set(refused)):
-            self._log(logging.INFO, "the PLC gives these tags now", back, "Good")
+            text = "the PLC gives these tags now"
+            log_tags(log, logging.INFO, text, self._plan, back, reason="Good")
         self._known.refused = set(refused)
 
     def _advice(self, area: str, reason: Refused, columns: list[int]) -> str:
@@ -171,9 +166,3 @@ class GroupReader:
             for column, address in enumerate(addresses)
         )
         return reason.advice(area, last_byte=max(ends), readable=readable)
-
-    def _log(self, level: int, text: str, columns: list[int], reason: str) -> None:
-        names = ", ".join(self._plan.columns[column].name for column in columns[:NAMES_SHOWN])
-        more = f" and {len(columns) - NAMES_SHOWN} more" if len(columns) > NAMES_SHOWN else ""
-        plan = self._plan
-        log.log(level, text, device=plan.device, group=plan.group, tags=names + more, reason=reason)

@@ -39,7 +39,8 @@ _PLACE_TYPES = ("", "BYTE", "WORD", "DWORD")
 """What a place without a type is read as, to know where it is."""
 _NO_LIST = (
     "this PLC does not list its data blocks ({}); S7-1200 and S7-1500 never do: write the "
-    "addresses from TIA Portal (a block's column Offset), or browse the PLC's OPC UA server"
+    "addresses from TIA Portal (a block's column Offset), have them written from its source "
+    "(--from, docs/reading-devices.md), or browse the PLC's OPC UA server"
 )
 
 T = TypeVar("T")
@@ -92,7 +93,7 @@ class S7Inspector:
         # A text says itself how long it is.
         texts = [each for each in text_bytes(memory) if len(memory) < each < GUESSED_BYTES]
         more = _longest(await self._ask_lengths(place, texts))
-        return guesses(place.area, place.start, max(memory, more, key=len))
+        return guesses(place, max(memory, more, key=len))
 
     async def browse(self, under: str) -> AsyncGenerator[Found, None]:
         """Yield the data blocks with their sizes; `under` may name one, `DB40`.

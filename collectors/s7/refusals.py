@@ -36,12 +36,12 @@ _CLASSES = {
     0x87: "access error",
 }
 _QUALITIES = {
-    DENIED: Quality.BAD_CONFIGURATION_ERROR,
+    DENIED: Quality.BAD_USER_ACCESS_DENIED,
     OUT_OF_RANGE: Quality.BAD_OUT_OF_RANGE,
     NO_OBJECT: Quality.BAD_OUT_OF_RANGE,
     TYPE_NOT_SUPPORTED: Quality.BAD_TYPE_MISMATCH,
     TYPE_INCONSISTENT: Quality.BAD_TYPE_MISMATCH,
-    NOT_AVAILABLE: Quality.BAD_CONFIGURATION_ERROR,
+    NOT_AVAILABLE: Quality.BAD_NOT_READABLE,
 }
 _OPTIMISED = 'untick "Optimized block access" in the block\'s properties, compile and download'
 _PUT_GET = (

@@ -5,24 +5,23 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
 from collectors.deviceclock import DeviceClock
-from collectors.polling import poll
+from collectors.polling import poll, whole_scan
 from collectors.probing import Probes
 from collectors.s7plus.config import EXPERIMENTAL, S7PlusSettings
 from collectors.s7plus.decode import decoder
 from collectors.s7plus.link import Link
 from collectors.s7plus.plc import Refused
 from collectors.s7plus.reading import GroupReads, Known
+from collectors.taglog import log_tags
 from collectors.traffic import Traffic
 from common.clock import monotonic_ns, monotonic_s, now_ns
 from common.log import get_log
-from common.records import ALL_COLUMNS, Plan, Quality, Scalar, Scan
+from common.records import Plan, Quality, Scalar, Scan
 
 REFUSALS_MAX = 100
 """Of whole reads in one scan. A PLC that gives nothing at all is not asked for every tag of it."""
 PROBED_MAX = 50
 """Refused tags that are asked for again at a time; if one is given, all are."""
-NAMES_SHOWN = 5
-"""Of the tags that one line of the log speaks of."""
 
 log = get_log(__name__)
 
@@ -157,14 +156,7 @@ class _Group:
         values, qualities = self._decoded(found)
         if any(column in found for column in probed):
             self.reads.restore()
-        return Scan(
-            plan=self._plan.fingerprint,
-            read_at_ns=read_at_ns,
-            monotonic_ns=at_ns,
-            values=values,
-            indexes=ALL_COLUMNS,
-            qualities=qualities if any(code != Quality.GOOD for code in qualities) else None,
-        )
+        return whole_scan(self._plan, read_at_ns, at_ns, values, qualities)
 
     async def _ask(self, columns: list[int], found: dict[int, bytes]) -> None:
         """Read some columns into `found`; what is refused as a whole is asked for in halves."""
@@ -200,9 +192,9 @@ class _Group:
             if self._known_problems.get(column) != problem:
                 new.setdefault(problem, []).append(column)
         for problem, columns in new.items():
-            self._log(logging.WARNING, problem, columns)
+            log_tags(log, logging.WARNING, problem, self._plan, columns)
         if back := sorted(self._known_problems.keys() - problems.keys()):
-            self._log(logging.INFO, "the PLC gives these tags now", back)
+            log_tags(log, logging.INFO, "the PLC gives these tags now", self._plan, back)
         self._known_problems.clear()
         self._known_problems.update(problems)
 
@@ -210,12 +202,7 @@ class _Group:
         if column not in self._misfits:
             self._misfits.add(column)
             text = f"no {self._plan.columns[column].source_type} at this address ({error})"
-            self._log(logging.WARNING, text, [column])
-
-    def _log(self, level: int, text: str, columns: list[int]) -> None:
-        names = ", ".join(self._plan.columns[column].name for column in columns[:NAMES_SHOWN])
-        more = f" and {len(columns) - NAMES_SHOWN} more" if len(columns) > NAMES_SHOWN else ""
-        log.log(level, text, device=self._plan.device, group=self._plan.group, tags=names + more)
+            log_tags(log, logging.WARNING, text, self._plan, [column])
 
 
 def build_collector(settings: object) -> S7PlusCollector:

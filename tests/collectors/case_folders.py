@@ -7,12 +7,14 @@
       error.txt       instead of the last two: what `tailrace check` must say, one part a line
 
 A float must be equal to the bit; bytes are written as {"hex": "00ff"}; NaN and infinities as
-{"float": "nan"}. Each protocol's test names its folder and brings the device.
+{"float": "nan"}. Each protocol's test names its folder and brings the device, and compares
+`as_text` of what came out with `as_text` of what was expected. Seen to bite, in each protocol: a
+-0.0 that its decoder makes 0.0.
 """
 
 import json
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,6 +86,14 @@ def shown(plans: Sequence[Plan], scan: Scan) -> dict[str, Any]:
         plan.columns[column].name: _value(value) if not quality else _both(value, quality)
         for column, value, quality in zip(columns, scan.values, qualities, strict=True)
     }
+
+
+def as_text(found: Mapping[str, Any]) -> str:
+    """Return tags and values so that every difference is seen.
+
+    To Python -0.0 is 0.0, 1 is 1.0, and both are True.
+    """
+    return json.dumps(found, sort_keys=True, indent=1)
 
 
 def _both(value: Any, quality: int) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import os
 import pty
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -129,6 +130,35 @@ def test_whatever_is_wrong_is_told_with_the_next_step(
     assert read.returncode == code, read.stdout + read.stderr
     assert text in read.stderr
     assert "Traceback" not in read.stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("modbus://127.0.0.1:{port}/1", "holding:0:INT16"),
+        ("s7://127.0.0.1:{port}", "DB1.DBW0:INT"),
+        ("opc.tcp://127.0.0.1:{port}", "i=2258"),
+    ],
+)
+def test_a_device_that_is_not_there_ends_with_a_code_of_its_own(
+    tmp_path: Path, url: str, address: str
+) -> None:
+    """Seen to bite: SourceUnavailable told as a finding, whose code is 1."""
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))  # Ours, so that nobody else listens there.
+        device = url.format(port=deaf.getsockname()[1])
+        asked = [
+            tailrace(tmp_path, "read", device, address),
+            tailrace(tmp_path, "read", device, address, "--json"),
+            tailrace(tmp_path, "read", device, address, "--watch"),
+            tailrace(tmp_path, "browse", device),
+        ]
+
+    for each in asked:
+        assert each.returncode == 3, each.stdout + each.stderr
+        assert "127.0.0.1" in each.stderr
+        assert "Traceback" not in each.stderr
+    assert [each.stdout for each in asked[:2]] == ["", ""]
 
 
 def test_watching_shows_a_line_each_period_and_what_changed(config: Path) -> None:

@@ -17,7 +17,7 @@ from asyncua.common.structures104 import new_enum, new_struct, new_struct_field
 from opcua_server import Plc
 
 from collectors.opcua.device import build_collector
-from tests.collectors.case_folders import Case, cases, shown
+from tests.collectors.case_folders import Case, as_text, cases, shown
 
 FOLDER = Path(__file__).parent / "cases"
 URI = "urn:case"
@@ -124,7 +124,7 @@ async def test_what_a_server_holds_comes_out_as_expected_subscribed_or_polled(
             while found.keys() != case.expected.keys():
                 found |= shown(collector.plans, await anext(scans))
 
-        assert found == case.expected, mode
+        assert as_text(found) == as_text(case.expected), mode
 
 
 @pytest.mark.parametrize("case", cases(FOLDER, failing=True), ids=str)

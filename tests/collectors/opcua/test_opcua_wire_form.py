@@ -10,8 +10,10 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from asyncua import ua
 from asyncua.ua.ua_binary import struct_to_binary
+from asyncua.ua.uaerrors import UaError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -145,6 +147,28 @@ def test_bytes_made_up_are_refused_or_values(body: bytes, count: int) -> None:
     for decode in (lambda: message_in(body), lambda: samples_in(body, count)):
         with suppress(*ERRORS):
             decode()
+
+
+HOLLOW = bytes.fromhex("80a7000031")
+"""A Variant: an array of 822 million elements of the type Null, which take no byte."""
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [
+        HOLLOW,
+        b"\x98\1\0\0\0" + HOLLOW,
+        b"\x98\2\0\0\0" + b"\x06\1\0\0\0" + HOLLOW,
+        b"\x97\1\0\0\0\1" + HOLLOW,
+        b"\x98\1\0\0\0" * 200,
+    ],
+)
+def test_an_array_of_nothing_fills_no_memory(variant: bytes) -> None:
+    """Found by tests/soak/fuzz_decoders.py. Seen to bite: without the check memory runs out."""
+    body = struct.pack("<i", 1) + b"\1" + variant + bytes(8)
+
+    with pytest.raises(UaError, match=r"an array of|within more than"):
+        samples_in(body, 1)
 
 
 def test_a_message_with_more_than_its_values_is_refused() -> None:

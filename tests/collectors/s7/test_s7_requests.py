@@ -416,7 +416,7 @@ WORDS: list[tuple[Callable[[RawPlc], None], int, list[str]]] = [
     ),
     (
         lambda plc: plc.codes.update({("DB", 1): 0x03}),
-        Quality.BAD_CONFIGURATION_ERROR,
+        Quality.BAD_USER_ACCESS_DENIED,
         ["DB1 is protected", "PUT/GET"],
     ),
     (
@@ -473,7 +473,7 @@ async def test_a_cpu_without_put_get_is_said_so_and_stays_connected(
         first, second = await anext(scans), await anext(scans)
 
     for scan in (first, second):
-        assert scan.qualities == [Quality.BAD_CONFIGURATION_ERROR] * 3
+        assert scan.qualities == [Quality.BAD_NOT_READABLE] * 3
     assert len(plc.asked) == 1
     lines = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
     assert len(lines) == 2, "one for DB1, one for M; none for each scan"

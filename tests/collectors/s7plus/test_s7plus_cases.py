@@ -15,7 +15,7 @@ from s7plus_server import Block, Plc, Variable, identity
 
 from collectors.s7plus.address import TYPES
 from collectors.s7plus.device import build_collector
-from tests.collectors.case_folders import Case, cases, shown
+from tests.collectors.case_folders import Case, as_text, cases, shown
 
 FOLDER = Path(__file__).with_name("cases")
 
@@ -50,7 +50,7 @@ async def test_a_case_is_read(case: Case, plc: Plc, tmp_path: Path) -> None:
     async with asyncio.timeout(20), collector.connect() as session, aclosing(session.scans()) as it:
         scan = await anext(it)
 
-    assert shown(collector.plans, scan) == case.expected
+    assert as_text(shown(collector.plans, scan)) == as_text(case.expected)
 
 
 @pytest.mark.parametrize("case", cases(FOLDER, failing=True), ids=str)

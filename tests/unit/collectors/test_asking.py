@@ -236,6 +236,7 @@ def answered(config_dir: Path, verb: str, *words: str) -> tuple[int, list[Told]]
         device=words[0],
         addresses=list(words[1:]),
         under="",
+        source=None,
         every=None,
         rounds=None,
         timeout=5.0,

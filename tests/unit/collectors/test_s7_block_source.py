@@ -177,7 +177,7 @@ def test_any_declarations_lie_where_the_rules_put_them(members: list[str | list[
 @pytest.mark.parametrize(
     ("change", "advice"),
     [
-        (("'FALSE'", "'TRUE'"), "optimised access and so no offsets"),
+        (("'FALSE'", "'TRUE'"), "line 10: the block has optimised access and so no offsets"),
         (("D : Bool", "D : TON_TIME"), "line 18: TON_TIME is of a size that is not known"),
         (("[0..1, 0..2] of Int", "[0..1, 0..2] of Bool"), "line 32: an array of arrays"),
         (("A : Bool", "A Bool"), "line 15: expected ':', found 'Bool'"),
@@ -196,7 +196,7 @@ def test_a_source_that_gives_no_addresses_is_answered_by_what_to_do(
 
 
 def test_a_symbolic_block_needs_its_number() -> None:
-    with pytest.raises(ValueError, match="give it, such as DB40"):
+    with pytest.raises(ValueError, match="give it, such as --db 40"):
         tags_of_source(SOURCE)
 
 
