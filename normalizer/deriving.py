@@ -69,12 +69,6 @@ class AssetMemory:
         """Names that an expression of any group asks for: others are not remembered."""
 
 
-def asset_of(plan: Plan) -> str:
-    """Return the whole path of the plan's asset: two lines may each have a press."""
-    first = plan.columns[0]
-    return first.topic.removesuffix(first.name)
-
-
 class Derivation:
     """The made columns of one plan, and what they remember."""
 
