@@ -17,7 +17,7 @@ from common.block import NO_SOURCE_TIME, Layout, Part
 from common.records import Plan, Scan, ValueType
 from normalizer.checking import Checks
 from normalizer.counters import CounterState
-from normalizer.deriving import AssetMemory, ClosedWindow, Derivation
+from normalizer.deriving import AssetMemory, ClosedWindow, Derivation, Read
 from normalizer.limits import Limits
 from normalizer.reporting import (
     DTYPES,
@@ -110,6 +110,14 @@ class GroupNormalizer:
             return self._normalise(scan)
         except OverflowError as error:
             raise ScanMalformed(f"a number does not fit its place: {error}") from error
+
+    def last_told(self, name: str) -> Read | None:
+        """Return what was last told of a tag that the device gives; None when nothing was."""
+        for index, column in enumerate(self.layout.plan.scanned):
+            if column.name == name:
+                told = self._reporting.remembered(column.value_type, index)
+                return Read(*told) if told else None
+        return None
 
     def forget(self, up_to_ns: int) -> None:
         """Tell again what may be among what was lost (reporting.py)."""
