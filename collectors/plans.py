@@ -6,25 +6,17 @@ One JSON document on standard output (common/trials.py, `Compiled`). No device i
 import argparse
 import sys
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 import msgspec
 
-from collectors.check import check_protocol_names, compile_devices
-from collectors.compiling import CompiledGroup
+from collectors.check import check_protocol_names, compile_devices, folded
+from collectors.compiling import HasGroups
 from collectors.registry import PROTOCOLS
-from common.errors import Finding
+from common.errors import Caution, Finding
 from common.places import Places
 from common.plant import read_plant
 from common.records import Plan
 from common.trials import Compiled
-
-
-@runtime_checkable
-class CompiledDevice(Protocol):
-    """What every protocol's settings hold."""
-
-    groups: tuple[CompiledGroup[object], ...]
 
 
 def compiled_plans(config_dir: Path) -> tuple[list[Plan], list[Finding]]:
@@ -36,9 +28,9 @@ def compiled_plans(config_dir: Path) -> tuple[list[Plan], list[Finding]]:
         check_protocol_names(plant, findings)
         for protocol in PROTOCOLS:
             for settings in compile_devices(plant, protocol, findings):
-                if isinstance(settings, CompiledDevice):
+                if isinstance(settings, HasGroups):
                     plans += [group.plan for group in settings.groups]
-    return plans, findings
+    return plans, folded([each for each in findings if not isinstance(each, Caution)])
 
 
 def command() -> None:

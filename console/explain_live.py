@@ -23,20 +23,26 @@ class Reading(NamedTuple):
 
 
 def read_now(
-    places: Places, device: str, tags: Sequence[str], timeout_s: float
+    places: Places, tables: Tables, device: str, tags: Sequence[str], timeout_s: float
 ) -> tuple[list[Reading], str | None]:
-    """Return a reading of each tag that the device gives, and why there are not all of them."""
+    """Return a reading of each tag of a device's asset, and why there are not all of them."""
+    columns = tables.of_asset(device)
+    by_device: dict[str, list[str]] = {}
+    for tag in tags:
+        giver = columns[tag][0].device if tag in columns else device
+        by_device.setdefault(giver, []).append(tag)
     found: list[Reading] = []
     notes: list[str] = []
-    try:
-        with answers(places, "read", [f"--timeout={timeout_s}"], device, tags) as told:
-            for each in told:
-                if isinstance(each, ReadingTold):
-                    found.append(Reading(each.tag or each.asked, each))
-                elif isinstance(each, Wrong):
-                    notes.append(f"{each.asked}: {each.text}")
-    except NoAnswer as error:
-        notes.append(str(error))
+    for giver, names in by_device.items():
+        try:
+            with answers(places, "read", [f"--timeout={timeout_s}"], giver, names) as told:
+                for each in told:
+                    if isinstance(each, ReadingTold):
+                        found.append(Reading(each.tag or each.asked, each))
+                    elif isinstance(each, Wrong):
+                        notes.append(f"{each.asked}: {each.text}")
+        except NoAnswer as error:
+            notes.append(str(error))
     return found, "\n".join(notes) or None
 
 
@@ -53,7 +59,7 @@ def decided(
     tables: Tables, readings: Sequence[Reading], device: str, last: Told | None
 ) -> list[Decision]:
     """Return what becomes of each reading; `last` is of the tag that they were made for."""
-    columns = tables.of_device(device)
+    columns = tables.of_asset(device)
     questions = []
     for tag, told in readings:
         plan, index = columns[tag]

@@ -137,7 +137,7 @@ def _now(
     plan, index = where
     column = plan.columns[index]
     names = inputs_of(column, [each.name for each in plan.columns]) or [column.name]
-    readings, note = read_now(places, plan.device, names, timeout_s)
+    readings, note = read_now(places, tables, plan.device, names, timeout_s)
     decisions = decided(tables, readings, plan.device, last) if readings else []
     if column.made is None:
         live = _live(readings[0]) if readings else None

@@ -63,8 +63,9 @@ class _Placing:
     def __init__(self, test: WrittenTest, tables: Tables, findings: list[Finding]) -> None:
         self._test = test
         self._findings = findings
-        self._places = tables.of_device(test.config.device)
-        self._plans = [plan for plan in tables.plans if plan.device == test.config.device]
+        self._places = tables.of_asset(test.config.device)
+        of_asset = {plan.fingerprint for plan, _ in self._places.values()}
+        self._plans = [plan for plan in tables.plans if plan.fingerprint in of_asset]
         self._now_ns = instant_ns(test.config.start)
         self._steps: list[Step] = []
         self._before = len(findings)
@@ -126,6 +127,7 @@ class _Placing:
                     qualities=[Quality.BAD_NO_COMMUNICATION] * len(plan.scanned),
                 )
                 for plan in self._plans
+                if plan.device == self._test.config.device
             ]
         values = self._by_column("raw", _elements(config.raw, self._places), refuse)
         codes = self._by_column("qualities", config.qualities.items(), refuse)

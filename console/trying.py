@@ -50,14 +50,23 @@ class Tables:
         """Names of the devices that could be compiled."""
         return list(dict.fromkeys(plan.device for plan in self.plans))
 
-    def of_device(self, device: str) -> dict[str, tuple[Plan, int]]:
-        """Return where each column of a device stands, by its tag's name."""
+    def of_asset(self, device: str) -> dict[str, tuple[Plan, int]]:
+        """Return where each column of a device's asset stands, by its tag's name.
+
+        Other devices may give tags of the same asset; no two of them have one name.
+        """
+        assets = {_asset(plan) for plan in self.plans if plan.device == device}
         return {
             column.name: (plan, index)
             for plan in self.plans
-            if plan.device == device
+            if _asset(plan) in assets
             for index, column in enumerate(plan.columns)
         }
+
+
+def _asset(plan: Plan) -> str:
+    first = plan.columns[0]
+    return first.topic.removesuffix(first.name)
 
 
 def tables_of(places: Places) -> Tables:

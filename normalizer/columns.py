@@ -17,7 +17,7 @@ from common.block import NO_SOURCE_TIME, Layout, Part
 from common.records import Plan, Quality, Scan, ScanMark, ValueType
 from normalizer.checking import Checks
 from normalizer.counters import CounterState
-from normalizer.deriving import AssetMemory, ClosedWindow, Derivation
+from normalizer.deriving import AssetMemory, ClosedWindow, Derivation, Read
 from normalizer.limits import Limits
 from normalizer.reporting import (
     DTYPES,
@@ -29,7 +29,7 @@ from normalizer.reporting import (
     Verdict,
     marked_as_repeated,
 )
-from normalizer.timing import GroupTimes, split_marks
+from normalizer.timing import INSTANT_NS_MAX, GroupTimes, source_times, split_marks
 from normalizer.transforms import Transforms
 from normalizer.watching import Judged, Watch
 
@@ -44,9 +44,6 @@ class Origin(enum.Enum):
     REPEATED = enum.auto()
     MADE = enum.auto()
 
-
-INSTANT_NS_MAX = 2**62
-"""The year 2116. A source time outside of 1970 to then is a device's error and left out."""
 
 READ_AT_STEP_NS = 1_000
 """No reply over a network tells its instant to the nanosecond; these digits would only be noise,
@@ -118,6 +115,14 @@ class GroupNormalizer:
         except OverflowError as error:
             raise ScanMalformed(f"a number does not fit its place: {error}") from error
 
+    def last_told(self, name: str) -> Read | None:
+        """Return what was last told of a tag that the device gives; None when nothing was."""
+        for index, column in enumerate(self.layout.plan.scanned):
+            if column.name == name:
+                told = self._reporting.remembered(column.value_type, index)
+                return Read(*told, self.layout.plan.device) if told else None
+        return None
+
     def forget(self, up_to_ns: int) -> None:
         """Tell again what may be among what was lost (reporting.py)."""
         self._reporting.forget(up_to_ns)
@@ -163,7 +168,7 @@ class GroupNormalizer:
             if codes is None
             else np.array(codes, np.uint32),
             nulls=np.zeros(len(columns), bool),
-            source_at_ns=_source_times(scan),
+            source_at_ns=source_times(scan),
             marks=marks,
         )
         for value_type, (places, of_type) in values.split.items():
@@ -387,13 +392,3 @@ def _masked(array: Any, mask: Mask) -> Any:
     if isinstance(array, list):
         return [value for value, kept in zip(array, mask.tolist(), strict=True) if kept]
     return array[mask]
-
-
-def _source_times(scan: Scan) -> npt.NDArray[np.int64] | None:
-    if scan.source_at_ns is None:
-        return None
-    times = [
-        at_ns if at_ns is not None and 0 <= at_ns < INSTANT_NS_MAX else NO_SOURCE_TIME
-        for at_ns in scan.source_at_ns
-    ]
-    return np.array(times, np.int64)

@@ -56,6 +56,13 @@ class ClosedWindow(NamedTuple):
     closed: Closed
 
 
+def inputs_of(plan: Plan) -> set[str]:
+    """Return the names that the plan's expressions ask for, of whichever device of the asset."""
+    texts = [each.made.text for each in plan.columns if isinstance(each.made, Expression)]
+    formulas = [understood(text) for text in texts]
+    return {name for each in formulas if isinstance(each, Formula) for name in each.inputs}
+
+
 def asset_of(plan: Plan) -> str:
     """Return the whole path of the plan's asset: two lines may each have a press."""
     first = plan.columns[0]

@@ -11,7 +11,7 @@ from common.block import NO_SOURCE_TIME, Part
 from common.records import Column, Plan, Scan
 from normalizer.columns import GroupNormalizer
 from normalizer.counters import CounterState
-from normalizer.deriving import AssetMemory, asset_of
+from normalizer.deriving import AssetMemory, asset_of, inputs_of
 from normalizer.watching import Judged, Reason, Watch, plain_value, reasons
 
 DUE_EVERY_NS = 100_000_000
@@ -42,12 +42,20 @@ class Rehearsal:
         self._counters: dict[str, CounterState] = {}
         self._groups: dict[bytes, GroupNormalizer] = {}
         self._memories: dict[str, AssetMemory] = {}
+        self._remember()
         self._now_ns: int | None = None
 
     def restart(self) -> None:
         """Forget what a new process of the gateway would not know."""
         self._groups.clear()
         self._memories.clear()
+        self._remember()
+
+    def _remember(self) -> None:
+        """Have every asset remember what an expression of any of its groups asks for."""
+        for plan in self._plans.values():
+            memory = self._memories.setdefault(asset_of(plan), AssetMemory())
+            memory.wanted.update(inputs_of(plan))
 
     def advance(self, to_ns: int) -> Iterator[Part]:
         """Let the time pass up to an instant, exclusive; yield what is told meanwhile."""

@@ -23,7 +23,7 @@ from common.records import Gap, Plan, Position, decode_scan
 from normalizer.accounts import Accounts
 from normalizer.columns import GroupNormalizer, Origin, ScanMalformed
 from normalizer.counters import CounterState, decode_state, encode_state
-from normalizer.deriving import AssetMemory, asset_of
+from normalizer.deriving import AssetMemory, asset_of, inputs_of
 from normalizer.maintenance import Maintenance
 from normalizer.report import Report
 from normalizer.targets import Targets
@@ -174,10 +174,26 @@ class NormalizerService:
         group = self._groups.get(key)
         if group is None or group.layout.plan.fingerprint != plan.fingerprint:
             memory = self._memories.setdefault(asset_of(plan), AssetMemory())
+            self._recall(plan, memory)
             # Those of scans that this very commit is to hold are known as well.
             counters = ChainMap(self._counters, self._known_counters)
             group = self._groups[key] = GroupNormalizer(plan, counters, memory)
         return group
+
+    def _recall(self, plan: Plan, memory: AssetMemory) -> None:
+        """Give a new plan's expressions what other groups of the asset told last.
+
+        From here on the memory is kept; but a group that is read once an hour may just have been.
+        """
+        groups = [
+            group
+            for group in self._groups.values()
+            if asset_of(group.layout.plan) == asset_of(plan)
+        ]
+        for name in inputs_of(plan) - memory.reads.keys():
+            told = [read for group in groups if (read := group.last_told(name)) is not None]
+            if told:
+                memory.reads[name] = max(told, key=lambda read: read.at_ns)
 
     def _tell_without_scans(self) -> None:
         """Commit values that were held back and are due, and repetitions after long silence."""

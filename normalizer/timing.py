@@ -12,12 +12,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from common.block import NO_SOURCE_TIME
 from common.clock import monotonic_ns, now_ns, synchronised
 from common.records import TIME_MARKS, Quality, Scan, ScanMark
 
 STEP_NS = 1_000_000_000
 STEP_SHOWN_NS = 600_000_000_000
 """For ten minutes after a step `tailrace status` says so."""
+
+
+INSTANT_NS_MAX = 2**62
+"""The year 2116. A source time outside of 1970 to then is a device's error and left out."""
 
 
 class Judgement(NamedTuple):
@@ -65,6 +70,17 @@ def split_marks(
     if not marks.any():
         return qualities, None
     return (codes ^ marks).tolist(), marks
+
+
+def source_times(scan: Scan) -> npt.NDArray[np.int64] | None:
+    """Return the source times that are instants, NO_SOURCE_TIME for the others."""
+    if scan.source_at_ns is None:
+        return None
+    times = [
+        at_ns if at_ns is not None and 0 <= at_ns < INSTANT_NS_MAX else NO_SOURCE_TIME
+        for at_ns in scan.source_at_ns
+    ]
+    return np.array(times, np.int64)
 
 
 class ClockWatch:

@@ -9,7 +9,7 @@ from collectors.modbus.config import ModbusSettings
 from collectors.modbus.line import Line
 from collectors.modbus.linesettings import LineSettings
 from collectors.modbus.link import Link
-from collectors.modbus.reading import GroupReader
+from collectors.modbus.reading import GroupReader, Unknowns
 from collectors.polling import poll
 from common.records import Plan, Scan
 
@@ -24,8 +24,8 @@ class ModbusSession:
         self._collector = collector
         settings = collector.settings
         self._groups = [
-            GroupReader(group, settings.config.limits, collector.link.read)
-            for group in settings.groups
+            GroupReader(group, settings.config.limits, collector.link.read, unknowns=unknowns)
+            for group, unknowns in zip(settings.groups, collector.unknowns, strict=True)
         ]
 
     def scans(self) -> AsyncGenerator[Scan, None]:
@@ -43,6 +43,7 @@ class ModbusCollector:
         self.link = link_of(settings, line)
         self.settings = settings
         self.plans: tuple[Plan, ...] = tuple(group.plan for group in settings.groups)
+        self.unknowns = [Unknowns() for _ in settings.groups]
         self.overruns = 0
         self.traffic = self.link.traffic
         self.clock = DeviceClock()

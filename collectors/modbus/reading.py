@@ -1,6 +1,7 @@
 """One Modbus group on one connection: its requests, what the device makes of them, its scans."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,8 +12,12 @@ from collectors.planning import Read
 from collectors.polling import whole_scan
 from collectors.probing import Probes
 from collectors.splitting import Answer, Survey
+from collectors.taglog import log_tags
 from common.clock import monotonic_ns, now_ns
-from common.records import Plan, Quality, Scalar, Scan
+from common.log import get_log
+from common.records import Plan, Quality, Scalar, Scan, quality_name
+
+log = get_log(__name__)
 
 # MODBUS Application Protocol Specification V1.1b3, section 7.
 _QUALITIES = {
@@ -28,6 +33,8 @@ _ANSWERS = {
     3: Answer.REFUSED,
     4: Answer.REFUSED,  # device failure: of the hardware behind one register, it may be
 }
+_WRONG = (Quality.BAD_OUT_OF_RANGE, Quality.BAD_CONFIGURATION_ERROR)
+"""What says that a tag's address is wrong, and not that the device has a bad moment."""
 _BUSY = (5, 6)
 """Acknowledged, but it takes time; busy. The specification asks to send it again later."""
 
@@ -74,6 +81,31 @@ class _Columns:
         return Answer.GIVEN
 
 
+class Unknowns:
+    """Tags of one group that the device does not know; outlives a connection, to log edges only."""
+
+    def __init__(self) -> None:
+        self._columns: set[int] = set()
+
+    def note(self, plan: Plan, values: Sequence[Scalar], qualities: Sequence[int]) -> None:
+        """Log which tags the device refuses by now, and which it gives again."""
+        refused = {
+            column: code
+            for column, code in enumerate(qualities)
+            if code in _WRONG and values[column] is None
+        }
+        if refused.keys() == self._columns:
+            return
+        for code in dict.fromkeys(refused.values()):
+            fresh = [c for c in refused if refused[c] == code and c not in self._columns]
+            if fresh:
+                text = "the device does not give these tags; check their addresses"
+                log_tags(log, logging.WARNING, text, plan, fresh, reason=quality_name(code))
+        if back := sorted(self._columns - refused.keys()):
+            log_tags(log, logging.INFO, "the device gives these tags now", plan, back)
+        self._columns = set(refused)
+
+
 class GroupReader:
     """One group on one connection."""
 
@@ -83,7 +115,9 @@ class GroupReader:
         limits: Limits,
         ask: Ask,
         new_probes: Callable[[], Probes] = Probes,
+        unknowns: Unknowns | None = None,
     ) -> None:
+        self._unknowns = unknowns or Unknowns()
         self._plan = group.plan
         self._addresses = dict(enumerate(group.addresses))
         self._ask = ask
@@ -116,6 +150,7 @@ class GroupReader:
                 answers.append((read, columns.take(request, reply)))
             reads = self._survey.heard(answers)
         self._qualities = columns.qualities
+        self._unknowns.note(self._plan, columns.values, columns.qualities)
         return whole_scan(self._plan, now_ns(), monotonic_ns(), columns.values, columns.qualities)
 
     async def _patiently(self, request: Request) -> Reply:

@@ -37,8 +37,15 @@ tags = [
     { name = "Parts", address = "counter", counter = "resets" },
     { name = "Twice", expression = "Level * 2", unit = "cm" },
     { name = "Speed", expression = "rate(Level)" },
+    { name = "Both", expression = "Level * Extra" },
     { name = "Mean", expression = "mean(Level, 60)" },
 ]
+
+[devices.helper]
+protocol = "simulated"
+asset = "press"
+[devices.helper.groups.slow]
+tags = [{ name = "Extra", address = "constant:2" }]
 
 [devices.away]
 protocol = "s7"
@@ -122,7 +129,7 @@ def test_beside_a_running_gateway_every_part_of_the_chain_is_there(site: Path) -
         found = explained(site, "press/Level")
         twice, speed = explained(site, "Twice"), explained(site, "Speed")
         mean, total = explained(site, "Mean"), explained(site, "Parts/total")
-        door = explained(site, "Door")
+        door, both = explained(site, "Door"), explained(site, "Both")
         text = tailrace(site, "Level").stdout
 
     assert found["device_state"] == "good"
@@ -144,6 +151,8 @@ def test_beside_a_running_gateway_every_part_of_the_chain_is_there(site: Path) -
     assert total["last"]["value"] >= 0
     assert [each["value"] for each in door["steps"]] == [5, True]
     assert "  published  4300 cm  Good" in text
+    assert [each["tag"] for each in both["inputs"]] == ["Level", "Extra"], "of two devices"
+    assert both["steps"][0]["value"] == 8600.0
 
 
 def test_with_nothing_running_it_says_what_is_missing(site: Path) -> None:

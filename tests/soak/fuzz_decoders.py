@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
 from types import FunctionType
 
 from collectors.modbus.checks import checked
@@ -83,6 +84,15 @@ def opcua(data: bytes) -> None:
 
 TARGETS: dict[str, Callable[[bytes], None]] = {"s7": s7, "modbus": modbus, "opcua": opcua}
 FUZZED = ("collectors.s7", "collectors.modbus", "collectors.opcua.wire")
+SEEDS = {
+    "s7": [
+        "320300000007000200140000" + "0403" + "ff04001801020300" + "ff04002001020304" + "0a000000",
+        "320300000007000800000000" + "f0000001000101e0",
+    ],
+    "modbus": ["02ff" + "000700000009" + "11" + "0406" + "000100020003"],
+    "opcua": ["02000000" + "010601000000" + "030b000000000000000000000000"],
+}
+"""Replies as devices give them, in hexadecimal: what the search begins with."""
 
 
 def main() -> None:
@@ -91,9 +101,15 @@ def main() -> None:
     for name, module in list(sys.modules.items()):
         if name.startswith(FUZZED):
             for each in vars(module).values():
-                if isinstance(each, FunctionType) and each.__module__ == name:
-                    atheris.instrument_func(each)
-    atheris.Setup([sys.argv[0], *sys.argv[2:]], TARGETS[sys.argv[1]])
+                if getattr(each, "__module__", "") != name:
+                    continue
+                for function in [each, *(vars(each).values() if isinstance(each, type) else ())]:
+                    if isinstance(function, FunctionType):
+                        atheris.instrument_func(function)
+    target, corpus = sys.argv[1:3]
+    for number, seed in enumerate(SEEDS[target]):
+        Path(corpus, f"seed-{number}").write_bytes(bytes.fromhex(seed))
+    atheris.Setup([sys.argv[0], *sys.argv[2:]], TARGETS[target])
     atheris.Fuzz()
 
 

@@ -1,10 +1,10 @@
-"""Goal: no bytes of a device crash a decoder, fill the memory, or become a value not asked for.
+"""Goal: no bytes of a device crash a decoder, fill the memory, or become what nobody asked for.
 
 Method: fuzz_decoders.py under atheris for ten minutes a protocol, which looks for bytes that reach
 new code; what hypothesis draws in tests/unit/collectors does not know the code. atheris is not in
-the lock files, for there is no wheel of it for every machine: pip install atheris. A finding is
-left in the folder that the failure names. Seen to bite: an OPC UA array of 822 million elements in
-eleven bytes, which filled the memory within seconds.
+the lock files, since it is large and of use here only: pip install atheris. A finding is left in
+the folder that the failure names. Seen to bite: an OPC UA array of 822 million elements in eleven
+bytes, which filled the memory within seconds.
 """
 
 import subprocess

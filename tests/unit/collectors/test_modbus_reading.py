@@ -3,6 +3,7 @@
 Method: the group reader against a device of plain functions, which records what it is asked.
 """
 
+import logging
 from collections.abc import Callable, Iterable
 from itertools import count
 from typing import Any
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from collectors.compiling import CompiledGroup
 from collectors.modbus.address import Address, parse_address
 from collectors.modbus.decode import Limits, Request
-from collectors.modbus.reading import GroupReader, Refused, Reply
+from collectors.modbus.reading import GroupReader, Refused, Reply, Unknowns
 from collectors.modbus.types import ORDERS, TYPES
 from common.records import Column, Plan, Quality
 from tests.unit.collectors.naive_modbus import naive_value, same
@@ -42,7 +43,15 @@ class Device:
         self.asked: list[tuple[int, int]] = []
         self.requests: list[Request] = []
         self.probes = ManyAtWill()
-        self.reader = GroupReader(self.group, limits or Limits(), self._answer, self.probes)
+        self._limits = limits or Limits()
+        self.unknowns = Unknowns()
+        self.connect()
+
+    def connect(self) -> None:
+        """Begin a new connection; what was logged before is known."""
+        self.reader = GroupReader(
+            self.group, self._limits, self._answer, self.probes, unknowns=self.unknowns
+        )
 
     async def _answer(self, request: Request) -> Reply:
         self.asked.append((request.start, request.count))
@@ -161,6 +170,34 @@ async def test_a_table_that_the_device_does_not_know_is_left_out() -> None:
 
     assert device.asked == [(0, 8)]
     assert qualities[8:] == [Quality.BAD_CONFIGURATION_ERROR] * 2
+
+
+async def test_a_refused_tag_is_logged_once_and_once_when_it_is_given_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    device = Device([f"holding:{n}:UINT16" for n in range(4)], touching([2]))
+
+    for _ in range(3):
+        await device.scan()
+    device.connect()
+    await device.scan()
+    device.judge = touching([])
+    await device.scan(probing=True)
+    await device.scan()
+
+    told = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert [level for level, _ in told] == ["WARNING", "INFO"]
+    assert "does not give these tags; check their addresses" in told[0][1]
+    assert "gives these tags now" in told[1][1]
+
+
+async def test_a_busy_device_is_no_wrong_address(caplog: pytest.LogCaptureFixture) -> None:
+    device = Device(["holding:0:UINT16"], touching([0], code=6))
+
+    await device.scan()
+
+    assert caplog.records == []
 
 
 async def test_requests_are_compiled_once() -> None:

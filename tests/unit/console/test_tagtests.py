@@ -45,6 +45,12 @@ tags = [
 [devices.press.groups.slow]
 period_ms = 5000
 tags = [{ name = "Parts", address = "counter" }]
+
+[devices.helper]
+protocol = "simulated"
+asset = "press"
+[devices.helper.groups.own]
+tags = [{ name = "Extra", address = "sine" }]
 """
 
 
@@ -155,7 +161,7 @@ def test_a_folder_holds_so_many_files_and_tests(tables: Tables) -> None:
 
 
 def test_bytes_are_written_in_hexadecimal(tables: Tables) -> None:
-    first, second = tables.plans
+    first, second, _ = tables.plans
     frame = msgspec.structs.replace(second.columns[0], value_type=ValueType.BYTES)
     plans = (first, msgspec.structs.replace(second, columns=(frame,)))
     of_bytes = Tables(tables.config_dir, plans, ())
@@ -196,6 +202,13 @@ def test_a_scan_of_two_groups_is_a_scan_of_each(tables: Tables) -> None:
         ([1.5, 1, 2], None),
         ([7], None),
     ]
+
+
+def test_tags_of_another_device_of_the_asset_may_be_read_too(tables: Tables) -> None:
+    test = one(tables, "raw = { Parts = 7, Extra = 2.5 }")
+
+    (step,) = test.run.steps
+    assert [scan.values for scan in step.scans] == [[7], [2.5]]
 
 
 def test_a_tag_that_is_missing_is_not_read(tables: Tables) -> None:

@@ -19,6 +19,7 @@ from common.records import (
     Column,
     CounterDelta,
     CounterTotal,
+    Expression,
     Gap,
     GapRecord,
     Made,
@@ -350,3 +351,21 @@ async def test_a_counter_at_another_address_counts_on_and_not_the_difference(hou
         if isinstance(each, Record)
     ]
     assert totals == [(0, 0), (2, 0), (2, Quality.UNCERTAIN), (4, 0)]
+
+
+async def test_an_expression_knows_what_another_group_told_before_it_began(house: House) -> None:
+    """Seen to bite: without what was told before, a group read once an hour is waited for."""
+    setpoint = msgspec.structs.replace(
+        PLAN.columns[0], name="Setpoint", topic="Acme/Press/Setpoint"
+    )
+    slow = msgspec.structs.replace(PLAN, columns=(setpoint,))
+    level = msgspec.structs.replace(setpoint, name="Level", topic="Acme/Press/Level")
+    off = msgspec.structs.replace(
+        level, name="Off", topic="Acme/Press/Off", made=Expression("Level - Setpoint")
+    )
+    fast = msgspec.structs.replace(PLAN, device="meter", group="fast", columns=(level, off))
+    await house.read(7.0, plan=slow)
+    await house.read(10.0, plan=fast)
+
+    last = [record for record in house.queue.read(after=0) if isinstance(record, Record)][-1]
+    assert last.values == [10.0, 3.0]
