@@ -9,6 +9,7 @@ import contextlib
 import os
 import ssl
 import termios
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,7 +27,7 @@ class LineLost(Exception):
     """The connection is over, or did not come about; the text completes "METER at PLACE …"."""
 
 
-class Channel:
+class Channel(ABC):
     """One open connection or port."""
 
     def __init__(self) -> None:
@@ -37,13 +38,13 @@ class Channel:
         self._news: asyncio.Future[None] | None = None
         self._lost: str | None = None
 
+    @abstractmethod
     def send(self, data: bytes) -> None:
         """Send a whole request. Raises LineLost."""
-        raise NotImplementedError
 
+    @abstractmethod
     def close(self) -> None:
         """Close it. Never waits."""
-        raise NotImplementedError
 
     async def more(self) -> None:
         """Wait for bytes beside those already received. Raises LineLost when none can come."""

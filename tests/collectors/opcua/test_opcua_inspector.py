@@ -289,6 +289,7 @@ def test_units_are_known_by_their_code_and_else_shown_as_spelt() -> None:
     assert unit_of(unece, 4_342_098, None) == "bar"
     assert unit_of(unece, -1, "Hub") == "Hub"
     assert unit_of("urn:acme", 4_408_652, "°X") == "°X", "the code of somebody else"
+    assert unit_of("urn:acme", 1, "°C") == "Cel", "what everybody writes"
     assert unit_of(None, 2**62, None) == ""
 
 
