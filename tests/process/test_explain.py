@@ -17,11 +17,12 @@ import pytest
 
 from common.clock import monotonic_s
 from common.errors import QueueUnusable
+from common.health import read_health
 from common.queue import QueueReader
+from tests.process.console_command import HOUSE, tailrace
 
 pytestmark = pytest.mark.process
 
-HOUSE = Path(__file__).resolve().parents[2]
 PLANT = """
 [gateway]
 id = "sitea-line1"
@@ -101,24 +102,20 @@ def until_told(site: Path) -> None:
             continue
         last = reader.last_sequence()
         reader.close()
-        if last:
+        told = read_health(site / "run").get("collector-simulated")
+        devices = told.detail["devices"] if told else {"press": {"state": "silent"}}
+        if last and all(device["state"] == "good" for device in devices.values()):
             return
-    raise AssertionError("nothing was committed within 60 s")
+    raise AssertionError("nothing was committed and said within 60 s")
 
 
-def tailrace(site: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "console", "explain", *options(site), *words],
-        cwd=HOUSE,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+def asked(site: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Ask for an explanation."""
+    return tailrace(site, "explain", *options(site)[1:], *words)
 
 
 def explained(site: Path, *words: str) -> dict[str, Any]:
-    run = tailrace(site, "--json", *words)
+    run = asked(site, "--json", *words)
     assert run.returncode == 0, run.stderr
     found: dict[str, Any] = json.loads(run.stdout)
     return found
@@ -130,7 +127,7 @@ def test_beside_a_running_gateway_every_part_of_the_chain_is_there(site: Path) -
         twice, speed = explained(site, "Twice"), explained(site, "Speed")
         mean, total = explained(site, "Mean"), explained(site, "Parts/total")
         door, both = explained(site, "Door"), explained(site, "Both")
-        text = tailrace(site, "Level").stdout
+        text = asked(site, "Level").stdout
 
     assert found["device_state"] == "good"
     assert found["table"][1] == "m to cm: * 100 + 0"
@@ -179,7 +176,7 @@ def test_after_the_gateway_stopped_its_queue_still_speaks(site: Path) -> None:
 
 
 def test_a_device_that_is_away_is_said_and_the_rest_is_shown(site: Path) -> None:
-    run = tailrace(site, "Gone", "--timeout", "5s")
+    run = asked(site, "Gone", "--timeout", "5s")
 
     assert run.returncode == 0
     assert "not read  " in run.stdout
@@ -188,14 +185,14 @@ def test_a_device_that_is_away_is_said_and_the_rest_is_shown(site: Path) -> None
 
 
 def test_a_name_that_nothing_has_is_wrong_usage(site: Path) -> None:
-    run = tailrace(site, "Levle")
+    run = asked(site, "Levle")
 
     assert run.returncode == 2
     assert run.stderr == "no tag or topic 'Levle'; did you mean 'Level'?\n"
 
 
 def test_without_a_configuration_the_reason_is_told(tmp_path: Path) -> None:
-    run = tailrace(tmp_path, "Level")
+    run = asked(tmp_path, "Level")
 
     assert run.returncode == 2
     assert "no device could be understood:\not/plant.toml: no such file" in run.stderr

@@ -21,10 +21,10 @@ from pathlib import Path
 import pytest
 
 from common.clock import monotonic_s
+from tests.process.console_command import HOUSE, line_of, tailrace
 
 pytestmark = pytest.mark.process
 
-HOUSE = Path(__file__).resolve().parents[2]
 PLANT = """
 [gateway]
 id = "sitea-line1"
@@ -55,23 +55,6 @@ def config(tmp_path: Path) -> Path:
     (tmp_path / "ot/tags").mkdir(parents=True)
     (tmp_path / "ot/plant.toml").write_text(PLANT)
     return tmp_path
-
-
-def line_of(config: Path, verb: str, *words: str) -> list[str]:
-    """Return a command line of the console."""
-    return [sys.executable, "-m", "console", verb, f"--config={config}", *words]
-
-
-def tailrace(config: Path, verb: str, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run one verb to its end."""
-    return subprocess.run(
-        line_of(config, verb, *words),
-        cwd=HOUSE,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 def test_a_tag_is_shown_with_its_scaled_value(config: Path) -> None:

@@ -6,14 +6,14 @@ Method: the real commands on the simulated device.
 import json
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.process.console_command import HOUSE, line_of, tailrace
+
 pytestmark = pytest.mark.process
 
-HOUSE = Path(__file__).resolve().parents[2]
 PLANT = """
 [gateway]
 id = "sitea-line1"
@@ -39,16 +39,6 @@ def config(tmp_path: Path) -> Path:
     (tmp_path / "ot").mkdir()
     (tmp_path / "ot/plant.toml").write_text(PLANT)
     return tmp_path
-
-
-def line_of(config: Path, *words: str) -> list[str]:
-    return [sys.executable, "-m", "console", words[0], f"--config={config}", *words[1:]]
-
-
-def tailrace(config: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        line_of(config, *words), cwd=HOUSE, capture_output=True, text=True, timeout=60, check=False
-    )
 
 
 @pytest.fixture

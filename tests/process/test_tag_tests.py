@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.process.console_command import HOUSE, tailrace
+
 pytestmark = pytest.mark.process
 
-HOUSE = Path(__file__).resolve().parents[2]
 PAGE = (HOUSE / "docs/testing-tags.md").read_text()
 
 
@@ -39,23 +40,11 @@ def config(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def tailrace(config: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run the verb to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "console", "test", f"--config={config}", *words],
-        cwd=HOUSE,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
 def test_every_test_of_the_page_passes(config: Path) -> None:
     """Seen to bite: with a plan that knows no deadband every change is told."""
     (config / "ot/tests/more.toml").write_text(code_of(PAGE, "More of what can be tested"))
 
-    run = tailrace(config)
+    run = tailrace(config, "test")
 
     assert run.returncode == 0, run.stdout + run.stderr
     assert re.search(r"^8 tests in 2 files: all passed in \S+ s$", run.stdout, re.MULTILINE)
@@ -65,7 +54,7 @@ def test_a_wrong_deadband_fails_as_the_page_shows(config: Path) -> None:
     plant = config / "ot/plant.toml"
     plant.write_text(plant.read_text().replace("deadband = 0.5", "deadband = 5.0"))
 
-    run = tailrace(config)
+    run = tailrace(config, "test")
 
     shown = code_of(PAGE, "When a test fails")
     assert run.returncode == 1
@@ -78,7 +67,7 @@ def test_programs_read_the_same(config: Path) -> None:
     plant = config / "ot/plant.toml"
     plant.write_text(plant.read_text().replace("deadband = 0.5", "deadband = 5.0"))
 
-    run = tailrace(config, "--json")
+    run = tailrace(config, "test", "--json")
 
     shown = json.loads(run.stdout)
     assert run.returncode == 1
@@ -93,13 +82,13 @@ def test_programs_read_the_same(config: Path) -> None:
 def test_tests_are_picked_by_file_or_name(config: Path, word: str) -> None:
     (config / "ot/tests/bad.toml").write_text("")
 
-    assert tailrace(config, word).returncode == 1, "a file that is wrong stops every run"
+    assert tailrace(config, "test", word).returncode == 1, "a file that is wrong stops every run"
     (config / "ot/tests/bad.toml").unlink()
-    assert tailrace(config, word).returncode == 0
+    assert tailrace(config, "test", word).returncode == 0
 
 
 def test_a_name_that_no_test_has_is_said(config: Path) -> None:
-    run = tailrace(config, "nonsense")
+    run = tailrace(config, "test", "nonsense")
 
     assert run.returncode == 1
     assert f"no test in {config}/ot/tests is called nonsense" in run.stderr
@@ -108,7 +97,7 @@ def test_a_name_that_no_test_has_is_said(config: Path) -> None:
 def test_a_gateway_without_tests_is_told_how_to_write_one(config: Path) -> None:
     (config / "ot/tests/press.toml").unlink()
 
-    run = tailrace(config)
+    run = tailrace(config, "test")
 
     assert run.returncode == 1
     assert run.stderr == (
@@ -143,7 +132,7 @@ def test_nothing_is_run_while_something_is_written_wrongly(config: Path) -> None
     plant = config / "ot/plant.toml"
     plant.write_text(plant.read_text().replace("deadband = 0.5", "deadbnad = 0.5"))
 
-    run = tailrace(config)
+    run = tailrace(config, "test")
 
     assert run.returncode == 1
     assert "ot/plant.toml:" in run.stdout
