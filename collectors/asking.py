@@ -251,11 +251,9 @@ async def _until_told(question: Question, whom: Addressee, arguments: argparse.N
     try:
         await _answered(question, whom, arguments)
     finally:
-        # What is over cannot be stopped any more: a signal from here on would only find a loop that
-        # is being closed, and say so.
+        # A signal from here on would find a loop that is being closed, and only make it complain.
         for each in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(each)
-            signal.signal(each, signal.SIG_IGN)
 
 
 async def _answered(question: Question, whom: Addressee, arguments: argparse.Namespace) -> None:

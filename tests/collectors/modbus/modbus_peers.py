@@ -157,9 +157,6 @@ async def tcp_peer(behave: Behaviour, framing: str = "mbap", port: int = 0) -> A
     handling: set[asyncio.Task[None]] = set()
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task
-        handling.add(task)
         peer.connections += 1
         peer.open_connections += 1
         heard = bytearray()
@@ -186,12 +183,20 @@ async def tcp_peer(behave: Behaviour, framing: str = "mbap", port: int = 0) -> A
                         requests.put_nowait(asked)
         finally:
             peer.open_connections -= 1
-            handling.discard(task)
             answering.cancel()
             await asyncio.gather(answering, return_exceptions=True)
             writer.transport.abort()
 
-    server = await asyncio.start_server(handle, "127.0.0.1", port)
+    writers: set[asyncio.StreamWriter] = set()
+
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # Known from the first instant: a task that is cancelled before it began closes nothing.
+        writers.add(writer)
+        task = asyncio.ensure_future(handle(reader, writer))
+        handling.add(task)
+        task.add_done_callback(handling.discard)
+
+    server = await asyncio.start_server(connected, "127.0.0.1", port)
     peer.port = server.sockets[0].getsockname()[1]
     try:
         yield peer
@@ -200,6 +205,8 @@ async def tcp_peer(behave: Behaviour, framing: str = "mbap", port: int = 0) -> A
         tasks = list(handling)
         for task in tasks:
             task.cancel()
+        for writer in writers:
+            writer.transport.abort()
         await asyncio.gather(*tasks, return_exceptions=True)
         await server.wait_closed()
         assert peer.failures == []
