@@ -74,7 +74,8 @@ def _shown(record: Record, wanted: Callable[[str], bool]) -> Iterator[Shown]:
                 value=record.values[place],
                 unit=column.unit,
                 quality=quality_word(code),
-                reason="" if code == Quality.GOOD else quality_name(code),
+                # The lower half marks a clock in doubt, or a repetition: no other quality.
+                reason=quality_name(code) if code >> 16 else "",
             )
 
 

@@ -130,6 +130,20 @@ def test_topics_are_picked_by_glob_or_by_word(glob: str, *, wanted: bool) -> Non
     assert topic_filter(glob)(f"{TOPIC}/Temperature_C") is wanted
 
 
+def test_a_mark_beside_good_is_no_reason_to_doubt_the_value(queue: QueueWriter) -> None:
+    """Seen to bite: on a box without NTP every line said `Good (Good)`."""
+    following = follow(queue, topic_filter("*"))
+    until_nothing_more(following)
+    marked = bad_pressure()
+    marked.nulls, marked.qualities = None, np.array([Quality.CLOCK_UNSYNCHRONISED], np.uint32)
+    queue.append([marked])
+
+    [shown] = until_nothing_more(following)
+
+    assert isinstance(shown, Shown)
+    assert (shown.quality, shown.reason) == ("Good", "")
+
+
 def test_a_line_has_time_topic_value_unit_and_quality() -> None:
     shown = Shown(timestamp_ms=1_700_000_000_123, topic="a/b", value=61.256789, quality="Good")
     shown.unit = "Cel"
