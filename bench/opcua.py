@@ -34,7 +34,8 @@ def settings_of(folder: Path, port: int, items: int, period_ms: int) -> OpcuaSet
     (folder / "ot" / "tags.csv").write_text("\n".join(["name,address,type", *rows]) + "\n")
     (folder / "ot" / "plant.toml").write_text(
         '[gateway]\nid = "bench"\nroot = "Bench/Site"\n'
-        f'[devices.server]\nprotocol = "opcua"\nendpoint = "opc.tcp://127.0.0.1:{port}"\n'
+        '[devices.server]\nprotocol = "opcua"\nsecurity = "none"\n'
+        f'endpoint = "opc.tcp://127.0.0.1:{port}"\n'
         f"queue_size = 10\nreply_timeout_ms = 10000\n[devices.server.groups.all]\n"
         f'period_ms = {period_ms}\ntags = "tags.csv"\n'
     )
