@@ -125,6 +125,8 @@ def _column(tag: Tag, given: Given) -> Column:
     else:
         for name in meaning.inputs:
             _check_input(name, given)
+        for name in sorted(meaning.looks_back):
+            _in_this_group(name, given)
     truth = row.type.lower() in _BOOLEANS and isinstance(how, Expression)
     return Column(
         name=row.name,
@@ -160,7 +162,10 @@ def _check_input(name: str, given: Given) -> None:
 
 def _in_this_group(name: str, given: Given) -> tuple[int, Column]:
     if name not in given.here and (name in given.elsewhere or name in given.beside):
-        raise Wrong("OT-0508", f"{name} is read in another group; put the window into that group")
+        raise Wrong(
+            "OT-0508",
+            f"{name} is read in another group; put the window, rate or prev into that group",
+        )
     _check_input(name, given)
     return given.here[name]
 

@@ -89,7 +89,7 @@ HELP = {
     "OT-0505": "leave type empty, or write bool",
     "OT-0506": "docs/tag-tables.md lists what an expression may hold",
     "OT-0507": "correct the spelling; use tags of the same asset, in quotes if they have levels",
-    "OT-0508": "a window sees one group's readings: move it, or the tag",
+    "OT-0508": "windows, rate and prev see one group's readings: move it, or the tag",
     "OT-0509": "use tags that are numbers or truth values",
 }
 """Code → what to do, in one line."""

@@ -55,6 +55,8 @@ class Formula(NamedTuple):
     inputs: tuple[str, ...]
     evaluate: Evaluate
     """Raises ArithmeticError where there is no such number: a division by 0."""
+    looks_back: frozenset[str] = frozenset()
+    """Inputs of rate and prev: only readings of the expression's own group are looked back at."""
 
 
 class Aggregate(NamedTuple):
@@ -82,7 +84,7 @@ def understood(text: str) -> Formula | Aggregate:
     evaluate = _compiled(tree, inputs, 0)
     if not inputs:
         raise ValueError(f"expression {text!r} names no tag: it is a constant")
-    return Formula(tuple(dict.fromkeys(inputs)), evaluate)
+    return Formula(tuple(dict.fromkeys(inputs)), evaluate, _looked_back_at(tree))
 
 
 _IF = "if__"
@@ -119,6 +121,15 @@ def _aggregate(node: ast.expr) -> Aggregate | None:
             "number of them: 1, 10, 60, 900, 3600 …"
         )
     return Aggregate(name, tag, seconds)
+
+
+def _looked_back_at(tree: ast.expr) -> frozenset[str]:
+    return frozenset(
+        name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        if node.func.id in ("rate", "prev") and (name := _name(node.args[0]))
+    )
 
 
 def _seconds(node: ast.expr) -> float | None:

@@ -84,6 +84,7 @@ def test_made_columns_stand_behind_those_of_the_device(tmp_path: Path) -> None:
         ("X,,REAL,Level,,,,", "type 'REAL': an expression is a number"),
         ("X,,,Recipe + 1,,,,", "Recipe is a string; an expression needs numbers"),
         ('X,,,"mean(Setpoint, 60)",,,,', "Setpoint is read in another group"),
+        ("X,,,Level + rate(Setpoint),,,,", "put the window, rate or prev into that group"),
         ("X,sine,,,32-bit,,,", "a counter must be a whole number as the device gives it"),
         ("X,counter,,,32-bit,0.1,,", "X is float64; leave scale"),
         ("X,counter,,,33-bit,,,", "counter: '33-bit' is not resets, 16-bit"),
