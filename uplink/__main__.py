@@ -9,10 +9,12 @@ from common.log import get_log
 from common.places import Places, add_places, places_of
 from common.process import Stopping, StopRequested, hold_role, main
 from uplink.config import check_cloud, is_error, load_gateway
+from uplink.newest import Newest
 from uplink.registry import target_builder_of, wording_builder_of
 from uplink.report import Report
 from uplink.runner import Uplink
-from uplink.status import edge_path, offline_message
+from uplink.status import edge_path
+from uplink.surroundings import Identity, Surroundings
 from uplink.waiting import wait_for_queue, wait_for_settings
 
 log = get_log(__name__)
@@ -29,18 +31,18 @@ def drain_target(name: str, places: Places) -> None:
     edge = edge_path(gateway.root, gateway.id)
     try:
         settings = wait_for_settings(places.config_dir, name, gateway.id, stopping, report)
-        target = target_builder_of(settings.config.kind)(settings, lambda: offline_message(edge))
-        log.info("started", target=name, address=target.address)
         reader, cursor = wait_for_queue(places.queue_dir, name, stopping, report)
     except StopRequested:
         return
-    build_wording = wording_builder_of(settings.config.payload)
+    config = settings.config
+    identity = Identity(gateway.id, reader.epoch, gateway.root, edge)
+    surroundings = Surroundings(identity, reader, cursor, Newest())
+    target = target_builder_of(config.kind)(settings, surroundings)
+    log.info("started", target=name, address=target.address)
     Uplink(
         target=target,
-        wording=build_wording(gateway.id, reader.epoch, edge),
-        reader=reader,
-        cursor=cursor,
-        edge=edge,
+        wording=wording_builder_of(config.payload)(config, identity),
+        surroundings=surroundings,
         stopping=stopping,
         report=report,
     ).run()

@@ -5,7 +5,7 @@ of each. Who is responsible: the queue, until the far side has answered `Verdict
 """
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from common.errors import TargetUnavailable
@@ -46,12 +46,51 @@ class Answer(NamedTuple):
     """Why it was not taken, for a person. Empty when it was."""
 
 
+JSON = "application/json"
+
+
 class Message(NamedTuple):
     """One message as the far side sees it."""
 
     topic: str
     payload: bytes
     retain: bool
+    headers: tuple[tuple[str, str], ...] = ()
+    """What is said beside the payload, in order: user properties of MQTT 5, headers of Kafka."""
+    content_type: str = JSON
+    """Empty: not said, as for a payload that is not text."""
+    expiry_s: int = 0
+    """After which the far side may throw it away; 0: never. Of current values alone."""
+
+
+class Manner(NamedTuple):
+    """How records are to be told."""
+
+    historical: bool
+    """They waited, and are told to complete the history."""
+    retained: bool
+    """The far side may keep them as the newest value of their topics."""
+    payload_bytes_max: int
+    """Of one message; what a single sample needs may exceed it."""
+
+
+class Parcel(NamedTuple):
+    """Records, following each other, that are worded together; accounted for as one."""
+
+    records: tuple[Record | GapRecord, ...]
+    messages: int
+    """May be 0."""
+    manner: Manner
+
+    @property
+    def sequence(self) -> int:
+        """Of the first record."""
+        return self.records[0].sequence
+
+    @property
+    def last_sequence(self) -> int:
+        """Of the last record."""
+        return self.records[-1].sequence
 
 
 class Connection(Protocol):
@@ -65,6 +104,11 @@ class Connection(Protocol):
     @property
     def notes(self) -> tuple[str, ...]:
         """What this far side cannot do, each as a sentence for a person."""
+        ...
+
+    @property
+    def payload_bytes_max(self) -> int:
+        """What a payload may have here, roughly; `rejection` is exact."""
         ...
 
     def rejection(self, message: Message) -> str | None:
@@ -110,17 +154,20 @@ class Target(Protocol):
 class Wording(Protocol):
     """A payload profile: records in, messages out. Pure."""
 
-    def messages_in(self, record: Record | GapRecord) -> int:
-        """How many messages the record becomes; may be 0."""
+    def parcels(self, records: Sequence[Record | GapRecord], manner: Manner) -> Iterable[Parcel]:
+        """Return the records, which are in the queue's order, as parcels in the same order."""
         ...
 
-    def message(self, record: Record | GapRecord, number: int, at_ns: int) -> Message:
-        """Return message `number` (from 0) of the record, as published at `at_ns`.
+    def message(self, parcel: Parcel, number: int) -> Message:
+        """Return message `number` (from 0) of a parcel.
 
         Raises ValueError, TypeError or OverflowError when it cannot be worded: set it aside.
         """
         ...
 
-    def index(self, record: Record | GapRecord, number: int) -> int:
-        """Return the plan column of message `number`, as its identity carries it; gaps below 0."""
+    def index(self, parcel: Parcel, number: int) -> int:
+        """Return what tells the message apart from others of the parcel, below 0 for a gap.
+
+        Of a message that carries one sample it is the plan column, as in the sample's identity.
+        """
         ...

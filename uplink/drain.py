@@ -40,7 +40,12 @@ class Sequenced(Protocol):
 
     @property
     def sequence(self) -> int:
-        """Its position in the queue; never smaller than that of anything fed before."""
+        """Its position in the queue; never smaller than the last of anything fed before."""
+        ...
+
+    @property
+    def last_sequence(self) -> int:
+        """The last position that it covers."""
         ...
 
 
@@ -148,7 +153,7 @@ class Drain(Generic[R]):
         rank, at = 0, None
         for record, total in records:
             rank = rank + 1 if record.sequence == at else 0
-            at = record.sequence
+            at = record.last_sequence
             unsettled = _Unsettled(record, rank, total)
             self._unsettled.append(unsettled)
             self._fresh.append(_items(unsettled))
@@ -244,9 +249,10 @@ class Drain(Generic[R]):
 
     def settled(self) -> Settled[R]:
         """Return the position and what was set aside up to it, once each."""
-        aside = [each for each in self._settled_aside if each.item.record.sequence <= self.position]
+        position = self.position
+        aside = [a for a in self._settled_aside if a.item.record.last_sequence <= position]
         del self._settled_aside[: len(aside)]  # They are in order of sequence.
-        return Settled(self.position, aside)
+        return Settled(position, aside)
 
     def _settle(self, item: Item[R]) -> None:
         item.unsettled.remaining -= 1

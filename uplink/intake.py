@@ -4,10 +4,14 @@ A queue that must drop something leaves alone what a target claims: the CLAIM_RE
 after its cursor. So whoever reads no further delivers nothing that a gap names as lost as well.
 """
 
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from common.clock import now_ns
 from common.queue import Cursor, QueueReader
 from common.queue.cursor import CLAIM_RECORDS
 from common.records import GapRecord, Record
-from uplink.contract import Wording
+from uplink.contract import Manner, Parcel, Wording
 from uplink.drain import Drain
 
 RECORDS_MAX = 64
@@ -15,6 +19,11 @@ RECORDS_MAX = 64
 AHEAD_RECORDS = CLAIM_RECORDS // 2
 """Of the claim, what is used. The rest is for the moment in which the queue has looked at the
 cursor and not yet committed what it drops behind the claim, while the cursor moves on."""
+
+HISTORICAL_AGE_S = 10
+HISTORICAL_AGE_NS = HISTORICAL_AGE_S * 1_000_000_000
+"""By the gateway's clock since the reading; a device's wrong clock makes nothing historical."""
+PAYLOAD_BYTES_MAX = 100 * 1024
 
 
 class Intake:
@@ -24,7 +33,7 @@ class Intake:
         self,
         reader: QueueReader,
         cursor: Cursor,
-        drain: Drain[Record | GapRecord],
+        drain: Drain[Parcel],
         wording: Wording,
         *,
         ahead_records: int = AHEAD_RECORDS,
@@ -52,10 +61,21 @@ class Intake:
         if last <= after or self.must_wait:
             return False
         records = self._reader.read(after=after, records_max=RECORDS_MAX, up_to=self._limit)
-        self._drain.feed((record, self._wording.messages_in(record)) for record in records)
+        self._drain.feed((parcel, parcel.messages) for parcel in self._parcels(records))
         if not records:
             self._drain.pass_over(self._end_of_nothing(after, last))
         return True
+
+    def _parcels(self, records: Sequence[Record | GapRecord]) -> Iterator[Parcel]:
+        """Yield the records, worded as history when they waited.
+
+        Retained even then: the drain is in order, so the last message of a topic is its newest
+        value, and a tag that has not changed since the outage keeps the right one.
+        """
+        before_ns = now_ns() - HISTORICAL_AGE_NS
+        for historical, some in groupby(records, lambda each: _read_before(each, before_ns)):
+            manner = Manner(historical, retained=True, payload_bytes_max=PAYLOAD_BYTES_MAX)
+            yield from self._wording.parcels(list(some), manner)
 
     def _end_of_nothing(self, after: int, last: int) -> int:
         """Return how far there is nothing to read, and never will be.
@@ -67,3 +87,7 @@ class Intake:
         """
         following = self._reader.read(after=after, records_max=1)
         return following[0].sequence - 1 if following else last
+
+
+def _read_before(record: Record | GapRecord, at_ns: int) -> bool:
+    return isinstance(record, Record) and record.read_at_ns < at_ns

@@ -9,11 +9,10 @@ from common.clock import monotonic_s, now_ns
 from common.log import get_log
 from common.queue import Cursor, DeadLetter
 from common.queue.cursor import SET_ASIDE_MAX
-from common.records import GapRecord, Record
-from uplink.config import IN_FLIGHT_MAX
-from uplink.contract import Wording
+from uplink.contract import Parcel, Wording
 from uplink.drain import Drain, Item, SetAside
 from uplink.report import Report
+from uplink.settings import IN_FLIGHT_MAX
 
 WAITING_MAX = 2 * IN_FLIGHT_MAX
 WAITING_BYTES_MAX = 8 * 1024**2
@@ -46,7 +45,7 @@ class Letters:
         """True when so many letters wait for the cursor that nothing new should be published."""
         return self._waiting >= WAITING_MAX or self._waiting_bytes >= WAITING_BYTES_MAX
 
-    def add(self, item: Item[Record | GapRecord], reason: str) -> None:
+    def add(self, item: Item[Parcel], reason: str) -> None:
         """Account for a message that was set aside in the drain."""
         self._waiting += 1
         self._waiting_bytes += len(item.payload)
@@ -54,7 +53,7 @@ class Letters:
         self._last_reason = reason
         self.tell_once(item.topic, reason)
 
-    def store(self, drain: Drain[Record | GapRecord]) -> None:
+    def store(self, drain: Drain[Parcel]) -> None:
         """Make the drain's position and the letters up to it durable, in one commit."""
         position, aside = drain.settled()
         self._cursor.advance(position, [self._letter(each) for each in aside])
@@ -104,7 +103,7 @@ class Letters:
         if len(self._told_topics) == LOGGED_TOPICS_MAX:
             log.warning("further topics are set aside without a line each; see the store")
 
-    def _letter(self, each: SetAside[Record | GapRecord]) -> DeadLetter:
+    def _letter(self, each: SetAside[Parcel]) -> DeadLetter:
         item = each.item
         index = self._wording.index(item.record, item.number)
         return DeadLetter(

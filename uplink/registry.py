@@ -3,39 +3,32 @@
 from importlib import import_module
 from typing import Protocol
 
-from uplink.config import TargetSettings
-from uplink.contract import Message, Target, Wording
+from uplink.contract import Target, Wording
+from uplink.settings import PayloadConfig, TargetSettings
+from uplink.surroundings import Identity, Surroundings
 
 
 class BuildTarget(Protocol):
     """`build_target` of a target's module."""
 
-    def __call__(self, settings: TargetSettings, last_words: "LastWords") -> Target:
+    def __call__(self, settings: TargetSettings, surroundings: Surroundings) -> Target:
         """Return the far side. Touches no network."""
-        ...
-
-
-class LastWords(Protocol):
-    """Makes what the far side shall publish when we die without a goodbye."""
-
-    def __call__(self) -> Message:
-        """Return the message, with the time of now."""
         ...
 
 
 class BuildWording(Protocol):
     """`build_wording` of a payload profile's module."""
 
-    def __call__(self, gateway: str, epoch: int, edge: str) -> Wording:
+    def __call__(self, config: PayloadConfig, identity: Identity) -> Wording:
         """Return the profile for one gateway and one epoch of its queue."""
         ...
 
 
 TARGETS = {"mqtt": "uplink.targets.mqtt"}
-"""`kind` in cloud.toml → module with build_target; the names are those of config.KINDS."""
+"""`kind` in cloud.toml → module with build_target."""
 
 PAYLOADS = {"uns": "uplink.payloads.uns"}
-"""`payload` in cloud.toml → module with build_wording; the names are those of config.PAYLOADS."""
+"""`payload` in cloud.toml → module with build_wording."""
 
 
 def target_builder_of(kind: str) -> BuildTarget:

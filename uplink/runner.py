@@ -6,37 +6,30 @@ again at the cursor: what was taken since is published again, with the same iden
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from common.clock import monotonic_s, now_ns
 from common.errors import TargetUnavailable
 from common.log import get_log
 from common.process import Stopping, StopRequested
-from common.queue import Cursor, QueueReader
-from common.records import GapRecord, Record
-from uplink.config import IN_FLIGHT_MAX
 from uplink.contract import (
     Answer,
     Connection,
-    Message,
     MessageBlamed,
+    Parcel,
     Target,
     TargetRefused,
     Verdict,
     Wording,
 )
 from uplink.drain import Drain, Item
-from uplink.intake import RECORDS_MAX, Intake
+from uplink.intake import Intake
 from uplink.letters import Letters
 from uplink.patience import Patience
 from uplink.report import Report
-from uplink.status import (
-    STATUS_INTERVAL_S,
-    gateway_facts,
-    offline_message,
-    online_messages,
-    online_status,
-)
+from uplink.settings import IN_FLIGHT_MAX
+from uplink.speaking import Speaker
+from uplink.surroundings import Surroundings
 
 TURN_MAX = 2 * IN_FLIGHT_MAX
 """Messages looked at before the network is served again."""
@@ -51,7 +44,6 @@ PERSIST_INTERVAL_S = 0.1
 REST_SLICE_S = 0.1
 STABLE_S = 60.0
 """A connection that lasted so long ends the patience with refusals."""
-STATUS_HOLD_S = 600.0
 LEAVE_S = 2.0
 """For the answers to what is in flight when told to stop; all of leaving stays below 5 s."""
 GOODBYE_S = 1.0
@@ -67,29 +59,21 @@ class Uplink:
         *,
         target: Target,
         wording: Wording,
-        reader: QueueReader,
-        cursor: Cursor,
-        edge: str,
+        surroundings: Surroundings,
         stopping: Stopping,
         report: Report,
     ) -> None:
         self._target = target
         self._wording = wording
-        self._reader = reader
-        self._cursor = cursor
-        self._edge = edge
+        self._cursor = cursor = surroundings.cursor
         self._stopping = stopping
         self._report = report
-        self._drain: Drain[Record | GapRecord] = Drain(cursor.position)
+        self._drain: Drain[Parcel] = Drain(cursor.position)
         self._persist_at_s = 0.0
-        self._own: set[int] = set()
-        """Tickets of our own status messages, which no record stands behind."""
-        self._status_at_s = 0.0
-        self._status_held_until_s = 0.0
-        self._status_refused = False
         self._told_away = ""
-        self._intake = Intake(reader, cursor, self._drain, wording)
+        self._intake = Intake(surroundings.reader, cursor, self._drain, wording)
         self._letters = Letters(cursor, wording, report)
+        self._speaker = Speaker(surroundings, report, self._letters)
         self._patience = Patience()
         report.acked_sequence = cursor.position
 
@@ -135,13 +119,13 @@ class Uplink:
 
     def _fill(self, connection: Connection) -> float:
         """Publish what the window takes; return how long the exchange may wait."""
-        now_s, at_ns = monotonic_s(), now_ns()
+        now_s = monotonic_s()
         for _ in range(TURN_MAX):
             if self._must_wait() or not connection.room:
                 return ANSWER_WAIT_S
             item = self._drain.next(now_s)
             if item is not None:
-                self._publish(connection, item, at_ns)
+                self._publish(connection, item)
             elif not self._drain.hungry:
                 return PAUSE_WAIT_S
             elif self._claim_used_up():
@@ -157,7 +141,7 @@ class Uplink:
             self._persist(at_once=True)  # Everything before them is settled: the cursor may pass.
         if letters.full or drain.in_flight_bytes > IN_FLIGHT_BYTES_MAX:
             return True
-        alone = drain.one_at_a_time and (drain.in_flight or self._own)
+        alone = drain.one_at_a_time and (drain.in_flight or self._speaker.speaking)
         return bool(alone or (letters.congested and drain.in_flight))
 
     def _claim_used_up(self) -> bool:
@@ -170,10 +154,9 @@ class Uplink:
             self._persist(at_once=True)
         return self._intake.must_wait
 
-    def _publish(self, connection: Connection, item: Item[Record | GapRecord], at_ns: int) -> None:
-        record = item.record
+    def _publish(self, connection: Connection, item: Item[Parcel]) -> None:
         try:
-            message = self._wording.message(record, item.number, at_ns)
+            message = self._wording.message(item.record, item.number)
         except (ValueError, TypeError, OverflowError) as error:
             self._set_aside(item, f"cannot be worded: {error}")
             return
@@ -193,10 +176,7 @@ class Uplink:
         now_s = monotonic_s()
         acked = self._report.acked
         for ticket, verdict, reason in answers:
-            if ticket in self._own:
-                self._own.discard(ticket)
-                if verdict is not Verdict.TAKEN:
-                    self._hold_status(reason)
+            if self._speaker.answered(ticket, verdict, reason):
                 continue
             if verdict is Verdict.TAKEN:
                 self._report.acked += 1
@@ -215,13 +195,12 @@ class Uplink:
         Named as a culprit is only what was in flight alone: with our own status beside it, the
         status comes first on the next connection, and alone.
         """
-        if blamed and self._own and not self._drain.in_flight:
-            self._hold_status(blamed)
-        if culprit := self._drain.disconnected(blamed=blamed, others=bool(self._own)):
+        spoke = self._speaker.speaking
+        self._speaker.disconnected(blamed if not self._drain.in_flight else "")
+        if culprit := self._drain.disconnected(blamed=blamed, others=spoke):
             self._letters.add(culprit, blamed)
-        self._own.clear()
 
-    def _set_aside(self, item: Item[Record | GapRecord], reason: str) -> None:
+    def _set_aside(self, item: Item[Parcel], reason: str) -> None:
         self._drain.set_aside(item, reason)
         self._letters.add(item, reason)
 
@@ -247,7 +226,7 @@ class Uplink:
         report.process_state, report.state, report.error = "running", "online", None
         report.notes = connection.notes
         self._letters.look()
-        self._status_at_s = self._status_held_until_s
+        self._speaker.connected()
         self._speak(connection)
         report.write()
 
@@ -259,54 +238,18 @@ class Uplink:
             report.error = self._letters.complaint() if full else None
 
     def _speak(self, connection: Connection) -> None:
-        """Publish the gateway's status when it is due and the window has room."""
-        now_s = monotonic_s()
-        if now_s < self._status_at_s or self._own or not connection.room:
-            return
+        """Let the gateway speak of itself when it has something to say."""
         if self._drain.one_at_a_time and self._drain.in_flight:
             return  # A suspect is in flight: nothing of ours may share the blame.
-        self._status_at_s = now_s + STATUS_INTERVAL_S
-        rejection: str | None = ""
-        for message in self._status_forms():
-            rejection = connection.rejection(message)
-            if rejection is None:
-                self._own.add(connection.publish(message))
-                return
-        self._hold_status(rejection or "")
-
-    def _status_forms(self) -> Sequence[Message]:
-        """Return the status to send; if it is too large, the next one; the last has no more to go.
-
-        After a refusal only the last: a limit that was not announced may have been the reason.
-        """
-        report, position = self._report, self._drain.position
-        depth = max(0, self._reader.last_sequence() - position)
-        said = online_status(
-            report.target,
-            "backfill" if depth > RECORDS_MAX else "live",
-            queue_depth=depth,
-            acked_sequence=position,
-            set_aside=report.set_aside,
-        )
-        ledger = self._reader.ledger(delivered=position)
-        forms = list(online_messages(self._edge, said, ledger, gateway_facts(report.run_dir)))
-        return forms[-1:] if self._status_refused else forms
-
-    def _hold_status(self, reason: str) -> None:
-        """Be silent for a while: a status that is refused must not stand in the data's way."""
-        self._status_refused = True
-        self._status_held_until_s = self._status_at_s = monotonic_s() + STATUS_HOLD_S
-        self._letters.tell_once(f"{self._edge}/status", reason)
+        self._speaker.speak(connection, self._drain.position)
 
     def _leave(self, connection: Connection) -> None:
         """Wait a little for the answers in flight, then say that we go."""
         self._report.process_state = "stopping"
         self._report.write()
         self._exchange_until(connection, lambda: not self._drain.in_flight, LEAVE_S)
-        if connection.room and monotonic_s() >= self._status_held_until_s:
-            message: Message = offline_message(self._edge)
-            self._own = {connection.publish(message)}
-            self._exchange_until(connection, lambda: not self._own, GOODBYE_S)
+        self._speaker.say_goodbye(connection)
+        self._exchange_until(connection, lambda: not self._speaker.speaking, GOODBYE_S)
 
     def _exchange_until(
         self, connection: Connection, done: Callable[[], bool], most_s: float

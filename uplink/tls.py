@@ -9,8 +9,9 @@ import socket
 import ssl
 
 from common.errors import TargetUnavailable
-from uplink.config import TargetSettings
 from uplink.contract import TargetRefused
+from uplink.settings import TargetSettings
+from uplink.targets.mqtt_config import mqtt_config
 
 NAMES_TIMEOUT_S = 2.0
 """For each of connecting and shaking hands once more, to read the names of a wrong certificate."""
@@ -84,8 +85,8 @@ def explained(error: OSError | ValueError, settings: TargetSettings) -> TargetUn
     For a certificate with a wrong name it connects once more, 2 * NAMES_TIMEOUT_S at most: call it
     where that may block.
     """
-    config = settings.config
-    place = f"{config.host}:{config.port}"
+    config = mqtt_config(settings)
+    place = config.place
     if isinstance(error, ssl.SSLCertVerificationError):
         return TargetRefused(f"{place}: {_unverified(error, settings)}")
     if isinstance(error, ssl.SSLError):
@@ -96,7 +97,7 @@ def explained(error: OSError | ValueError, settings: TargetSettings) -> TargetUn
 
 
 def _from_network(error: OSError, settings: TargetSettings, place: str) -> str:
-    config = settings.config
+    config = mqtt_config(settings)
     if isinstance(error, socket.gaierror):
         return (
             f"the name {config.host} cannot be resolved ({error.strerror}); "
@@ -143,8 +144,8 @@ def _unverified(error: ssl.SSLCertVerificationError, settings: TargetSettings) -
     if code in _NAME_MISMATCH:
         names = ", ".join(_names_presented(settings)) or "no name that could be read"
         return (
-            f"the broker's certificate is not for {settings.server_name}, it is for {names}; "
-            "correct host, or set server_name"
+            f"the broker's certificate is not for {mqtt_config(settings).verified_name}, it is "
+            f"for {names}; correct host, or set server_name"
         )
     if code == _EXPIRED:
         return "the broker's certificate has expired; have it renewed (or this clock is wrong)"
@@ -161,13 +162,14 @@ def _unverified(error: ssl.SSLCertVerificationError, settings: TargetSettings) -
 def _names_presented(settings: TargetSettings) -> list[str]:
     """Return the names in the broker's certificate: one more handshake, everything else checked."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    address = (settings.config.host, settings.config.port)
+    config = mqtt_config(settings)
+    address = (config.host, config.port)
     try:
         configure(context, settings)
         context.check_hostname = False  # Its name is the question; its signature is still checked.
         with (
             socket.create_connection(address, timeout=NAMES_TIMEOUT_S) as connection,
-            context.wrap_socket(connection, server_hostname=settings.server_name) as wrapped,
+            context.wrap_socket(connection, server_hostname=config.verified_name) as wrapped,
         ):
             certificate = wrapped.getpeercert() or {}
     except (OSError, ValueError, TargetUnavailable):

@@ -9,8 +9,9 @@ from common.errors import ConfigError, QueueUnusable
 from common.log import get_log
 from common.process import Stopping, StopRequested
 from common.queue import Cursor, QueueReader
-from uplink.config import TargetSettings, load_target
+from uplink.config import load_target
 from uplink.report import Report
+from uplink.settings import TargetSettings
 
 SETTINGS_READ_S = 10.0
 """Between two readings of it/cloud.toml while it does not name this target, or names it wrongly."""

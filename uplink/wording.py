@@ -10,7 +10,6 @@ from pathlib import Path
 
 import msgspec
 
-from common.clock import now_ns
 from common.config import CLOUD_FILE, read_document, table_at
 from common.errors import ConfigError, Finding, QueueUnusable
 from common.places import Places, add_places, places_of
@@ -18,23 +17,29 @@ from common.queue import QueueReader
 from common.records import Record
 from common.trials import Worded, WordedMessage
 from uplink.config import load_gateway
+from uplink.contract import Manner, Message
 from uplink.registry import PAYLOADS, wording_builder_of
+from uplink.settings import PayloadConfig
 from uplink.status import edge_path
+from uplink.surroundings import Identity
 
-_DEFAULT = "uns"
+AS_CURRENT = Manner(historical=False, retained=True, payload_bytes_max=100 * 1024)
 
 
-def payloads_of(config_dir: Path) -> dict[str, str]:
-    """Return target → payload profile, of every target whose profile there is."""
+def payloads_of(config_dir: Path) -> dict[str, PayloadConfig]:
+    """Return target → how records are worded for it, of every target whose profile there is."""
     findings: list[Finding] = []
     document = read_document(config_dir, CLOUD_FILE, findings)
     targets = table_at(document, "targets", findings) if document else {}
-    named = {
-        name: table.get("payload", _DEFAULT)
-        for name, table in targets.items()
-        if isinstance(table, dict)
-    }
-    return {name: payload for name, payload in named.items() if payload in PAYLOADS}
+    found = {}
+    for name, table in targets.items():
+        try:
+            config = msgspec.convert(table, PayloadConfig)
+        except msgspec.ValidationError:
+            continue
+        if config.payload in PAYLOADS:
+            found[name] = config
+    return found
 
 
 def worded(places: Places, sequence: int, index: int) -> Worded:
@@ -47,24 +52,45 @@ def worded(places: Places, sequence: int, index: int) -> Worded:
     finally:
         reader.close()
     edge = edge_path(gateway.root, gateway.id)
+    identity = Identity(gateway.id, epoch, gateway.root, edge)
+    configs = payloads_of(places.config_dir)
     messages = []
     for record in (each for each in found if isinstance(each, Record)):
-        indexes = range(len(record.values)) if record.indexes is None else record.indexes
-        if index not in indexes:
+        sample = _alone(record, index)
+        if sample is None:
             continue
-        for target, payload in payloads_of(places.config_dir).items():
-            wording = wording_builder_of(payload)(gateway.id, epoch, edge)
-            message = wording.message(record, list(indexes).index(index), now_ns())
-            messages.append(
-                WordedMessage(
-                    target=target,
-                    profile=payload,
-                    topic=message.topic,
-                    payload=message.payload.decode(errors="replace"),
-                    retain=message.retain,
-                )
-            )
+        for target, config in configs.items():
+            wording = wording_builder_of(config.payload)(config, identity)
+            for parcel in wording.parcels([sample], AS_CURRENT):
+                for number in range(parcel.messages):
+                    message = wording.message(parcel, number)
+                    messages.append(_told(target, config.payload, message))
     return Worded(messages=messages)
+
+
+def _alone(record: Record, index: int) -> Record | None:
+    """Return the record with one sample of it alone, None when it has no such sample."""
+    indexes = list(range(len(record.values))) if record.indexes is None else record.indexes
+    if index not in indexes:
+        return None
+    at = indexes.index(index)
+    return msgspec.structs.replace(
+        record,
+        values=record.values[at : at + 1],
+        indexes=[index],
+        qualities=record.qualities and record.qualities[at : at + 1],
+        source_at_ns=record.source_at_ns and record.source_at_ns[at : at + 1],
+    )
+
+
+def _told(target: str, profile: str, message: Message) -> WordedMessage:
+    return WordedMessage(
+        target=target,
+        profile=profile,
+        topic=message.topic,
+        payload=message.payload.decode(errors="replace"),
+        retain=message.retain,
+    )
 
 
 def command() -> None:

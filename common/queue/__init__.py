@@ -16,7 +16,7 @@ On disk, in <data>/queue/
         ledger   device/group → Account, what became of every sample (ledger.py)
         ages     u64 big-endian sequence → the queue's own clock when it was the newest (aging.py)
         meta     format · epoch · file (its inode) · state (state.py)
-    cursors/<target>/    databases: position, set_aside
+    cursors/<target>/    databases: position, set_aside, notes
     quarantine/          damaged blocks, as they were found
     in-use, ballast      creation.py, disk.py
 
@@ -33,7 +33,7 @@ Limits
 """
 
 from common.queue.bounds import Bounds, WhenFull
-from common.queue.cursor import Cursor, CursorWatch, DeadLetter
+from common.queue.cursor import Cursor, CursorWatch, DeadLetter, Island, Settled
 from common.queue.ledger import Account, Ledger
 from common.queue.losses import Changes, loss_of
 from common.queue.reader import QueueReader, QueueSummary, Tally
@@ -46,10 +46,12 @@ __all__ = [
     "Cursor",
     "CursorWatch",
     "DeadLetter",
+    "Island",
     "Ledger",
     "QueueReader",
     "QueueSummary",
     "QueueWriter",
+    "Settled",
     "Tally",
     "WhenFull",
     "loss_of",

@@ -2,6 +2,8 @@
 
 In <queue>/cursors/<target>/data.mdb
     position    epoch, sequence → u64 big-endian, with a checksum: LMDB has none of its own
+                islands → [[first, last], …], what is settled beyond `sequence`; in order, apart
+    notes       name → bytes, with a checksum: small things that a target keeps for itself
     set_aside   epoch, sequence u64 · index u32, big-endian → DeadLetter; kept over epochs
 
 A cursor that cannot be read is begun anew: its target then gets again what the queue still holds,
@@ -39,7 +41,10 @@ SET_ASIDE_MAX = 100_000
 SET_ASIDE_BYTES_MAX = 128 * 1024**2
 """Half of the map; the rest is for the copies that LMDB makes while it writes."""
 
-_DATABASES = ("position", "set_aside")
+ISLANDS_MAX = 64
+"""Spans settled beyond the position that a cursor remembers."""
+
+_DATABASES = ("position", "set_aside", "notes")
 _LETTER_KEY = struct.Struct(">QQI")
 
 log = get_log(__name__)
@@ -56,11 +61,35 @@ class DeadLetter(msgspec.Struct, frozen=True, array_like=True):
     at_ns: int
 
 
+class Island(NamedTuple):
+    """Sequences settled beyond the position, both ends included; last is first - 1 of an empty one.
+
+    An empty one marks where a target goes on beyond what it has left for later.
+    """
+
+    first: int
+    last: int
+
+
+class Settled(NamedTuple):
+    """How far a target has come."""
+
+    position: int = 0
+    """Everything up to it is settled."""
+    islands: tuple[Island, ...] = ()
+    """What is settled beyond, ascending, never touching each other."""
+
+
 class _Stored(NamedTuple):
     """What an environment says."""
 
     epoch: int
     sequence: int
+    islands: tuple[Island, ...]
+
+    @property
+    def settled(self) -> Settled:
+        return Settled(self.sequence, self.islands)
 
 
 def _stored_in(transaction: Any) -> _Stored | None:
@@ -68,7 +97,17 @@ def _stored_in(transaction: Any) -> _Stored | None:
     values = [transaction.get(key) for key in (b"epoch", b"sequence")]
     if values == [None, None]:
         return None
-    return _Stored(*(KEY.unpack(unsealed(value))[0] for value in values))
+    epoch, sequence = (KEY.unpack(unsealed(value))[0] for value in values)
+    islands = transaction.get(b"islands")
+    return _Stored(epoch, sequence, () if islands is None else _islands_of(islands))
+
+
+def _islands_of(stored: bytes) -> tuple[Island, ...]:
+    try:
+        found = msgspec.msgpack.decode(unsealed(stored), type=list[tuple[int, int]])
+    except msgspec.DecodeError as error:
+        raise BlockDamaged(f"the islands of a cursor: {error}") from error
+    return tuple(Island(*each) for each in found)
 
 
 class Cursor:
@@ -81,6 +120,8 @@ class Cursor:
         self._epoch = 0
         self.position = 0
         """The last sequence acknowledged, with all before it; durable."""
+        self.islands: tuple[Island, ...] = ()
+        """What is settled beyond it; durable."""
 
     @classmethod
     def open(cls, queue_path: Path, target: str, *, epoch: int) -> "Cursor":
@@ -119,11 +160,12 @@ class Cursor:
                 log.error("position lost: all is delivered again", cursor=path, error=error)
                 stored = None
         if stored is not None and stored.epoch == epoch:
-            cursor.position = stored.sequence
+            cursor.position, cursor.islands = stored.settled
         else:
             with environment.begin(write=True, db=databases["position"]) as transaction:
                 transaction.put(b"epoch", sealed(KEY.pack(epoch)))
                 transaction.put(b"sequence", sealed(KEY.pack(0)))
+                transaction.delete(b"islands")
         return cursor
 
     @classmethod
@@ -143,11 +185,22 @@ class Cursor:
                 stored = _stored_in(transaction)
         cursor = cls(environment, databases, path)
         if stored is not None:
-            cursor._epoch, cursor.position = stored
+            cursor._epoch, cursor.position, cursor.islands = stored
         return cursor
 
-    def advance(self, sequence: int, set_aside: Sequence[DeadLetter] = ()) -> None:
-        """Move to a sequence and keep what was refused on the way, in one durable commit."""
+    def advance(
+        self,
+        sequence: int,
+        set_aside: Sequence[DeadLetter] = (),
+        *,
+        islands: Sequence[Island] = (),
+    ) -> None:
+        """Move to a sequence and keep what was refused on the way, in one durable commit.
+
+        `islands` replaces what was settled beyond: ISLANDS_MAX at most, ascending, apart, all
+        behind `sequence`.
+        """
+        islands = tuple(islands)
         with (
             explained("cannot move the cursor", self._path),
             self._environment.begin(write=True) as transaction,
@@ -163,7 +216,29 @@ class Cursor:
                 transaction.put(key, packed, db=self._databases["set_aside"])
             stored = sealed(KEY.pack(max(sequence, self.position)))
             transaction.put(b"sequence", stored, db=self._databases["position"])
+            if islands != self.islands:
+                told = sealed(msgspec.msgpack.encode(islands))
+                transaction.put(b"islands", told, db=self._databases["position"])
+        self.islands = islands
         self.position = max(sequence, self.position)
+
+    def note(self, name: str) -> bytes | None:
+        """Return what was kept under a name, None when there is nothing, or it is damaged."""
+        with self._environment.begin(db=self._databases["notes"]) as transaction:
+            stored = transaction.get(name.encode())
+        try:
+            return None if stored is None else unsealed(stored)
+        except BlockDamaged as error:
+            log.error("note damaged", cursor=self._path, name=name, error=error)
+            return None
+
+    def keep_note(self, name: str, value: bytes) -> None:
+        """Keep a small thing under a name, durably; it survives epochs."""
+        with (
+            explained("cannot keep a note beside the cursor", self._path),
+            self._environment.begin(write=True, db=self._databases["notes"]) as transaction,
+        ):
+            transaction.put(name.encode(), sealed(value))
 
     @property
     def set_aside_count(self) -> int:
@@ -225,9 +300,13 @@ class CursorWatch:
 
     def positions(self, epoch: int) -> dict[str, int]:
         """Return every target's position; 0 for a target that has not begun in this epoch."""
-        return {target: self._position(target, epoch) for target in self._targets}
+        return {target: settled.position for target, settled in self.settled(epoch).items()}
 
-    def _position(self, target: str, epoch: int) -> int:
+    def settled(self, epoch: int) -> dict[str, Settled]:
+        """Return how far every target has come; not at all where it has not begun in this epoch."""
+        return {target: self._settled(target, epoch) for target in self._targets}
+
+    def _settled(self, target: str, epoch: int) -> Settled:
         try:
             watched = self._watched(target)
             with watched.environment.begin(db=watched.databases["position"]) as transaction:
@@ -236,8 +315,8 @@ class CursorWatch:
             # Not there yet, being created just now, or unreadable, which its uplink will find:
             # until it speaks, nothing is trimmed.
             self._release(target)
-            return 0
-        return stored.sequence if stored is not None and stored.epoch == epoch else 0
+            return Settled()
+        return stored.settled if stored is not None and stored.epoch == epoch else Settled()
 
     def _watched(self, target: str) -> _Watched:
         path = self._path / "cursors" / target

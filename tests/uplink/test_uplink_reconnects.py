@@ -16,7 +16,7 @@ from demo.children import free_port
 from demo.pki import Authority, Pki
 from uplink.config import load_target
 from uplink.contract import Message
-from uplink.targets.mqtt import build_target
+from uplink.targets.mqtt import MqttTarget
 
 ROUNDS = 20
 
@@ -54,7 +54,7 @@ def test_reconnecting_leaves_nothing_behind(
         site.configure(port, ca_file=str(ca_file))
         settings = load_target(site.config_dir, "uns", "g1")
         assert settings is not None
-        target = build_target(settings, last_words)
+        target = MqttTarget(settings, last_words)
 
         def connect_once() -> bool:
             try:

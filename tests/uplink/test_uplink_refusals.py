@@ -20,7 +20,7 @@ from demo.children import free_port
 from demo.pki import Authority, Pki
 from uplink.config import load_target
 from uplink.contract import Message
-from uplink.targets.mqtt import build_target
+from uplink.targets.mqtt import MqttTarget
 
 pytestmark = pytest.mark.process
 
@@ -281,7 +281,7 @@ def test_asking_for_the_right_name_holds_up_nothing(site: Site, pki: Pki) -> Non
         site.configure(server.port, server_name="uns.example.com")
         settings = load_target(site.config_dir, "uns", "g1")
         assert settings is not None
-        target = build_target(settings, lambda: Message("status", b"{}", retain=True))
+        target = MqttTarget(settings, lambda: Message("status", b"{}", retain=True))
 
         def waiting() -> None:
             if server.holding.is_set():

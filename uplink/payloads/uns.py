@@ -13,7 +13,7 @@ Keys
     source_time   `left-out` when the device gave a time that is not believed: timestamp_ms is
                   the read time
     repeat        true when nothing changed: the value is told again after a long silence
-    hist          true when the sample is history: it waited longer than HISTORICAL_AGE_S
+    hist          true when the sample is history: it waited, and completes what was missed
 
 A gap, data known to be missing, goes to `<enterprise>/<site>/_edge/<gateway>/gap`, not retained:
 
@@ -26,6 +26,7 @@ the sequence of samples too: the gap names what is missing beside them.
 JSON has no NaN and no Infinity: such a value is sent as null, Bad, whatever its quality said.
 """
 
+from collections.abc import Iterator, Sequence
 from math import isfinite
 
 import msgspec
@@ -42,13 +43,12 @@ from common.records import (
     quality_name,
     quality_word,
 )
-from uplink.contract import Message
+from uplink.contract import Manner, Message, Parcel
+from uplink.settings import PayloadConfig
+from uplink.surroundings import Identity
 
 GAP_INDEX = -1
 """Of gap 0 in the dead-letter store, where an index is a number; gap 1 has -2, and so on."""
-HISTORICAL_AGE_S = 10
-HISTORICAL_AGE_NS = HISTORICAL_AGE_S * 1_000_000_000
-"""By the gateway's clock since the reading; a device's wrong clock makes nothing historical."""
 _NS_PER_MS = 1_000_000
 
 
@@ -84,23 +84,27 @@ class MissingData(msgspec.Struct, frozen=True):
 class UnsWording:
     """The profile for one gateway and one epoch of its queue."""
 
-    def __init__(self, gateway: str, epoch: int, edge: str) -> None:
-        self._identity = f"{gateway}:{epoch}:"
-        self._gap_topic = f"{edge}/gap"
+    def __init__(self, identity: Identity) -> None:
+        self._identity = f"{identity.gateway}:{identity.epoch}:"
+        self._gap_topic = f"{identity.edge}/gap"
         self._encode = msgspec.json.Encoder().encode
 
-    def messages_in(self, record: Record | GapRecord) -> int:
-        """One per sample; a gap is one."""
-        return 1 if isinstance(record, GapRecord) else len(record.values)
+    def parcels(self, records: Sequence[Record | GapRecord], manner: Manner) -> Iterator[Parcel]:
+        """One for each record, with a message for each sample; a gap is one message."""
+        for record in records:
+            messages = 1 if isinstance(record, GapRecord) else len(record.values)
+            yield Parcel((record,), messages, manner)
 
-    def index(self, record: Record | GapRecord, number: int) -> int:
+    def index(self, parcel: Parcel, number: int) -> int:
         """Return the plan column; below 0 for a gap."""
+        (record,) = parcel.records
         if isinstance(record, GapRecord):
             return GAP_INDEX - record.number
         return record.indexes[number] if record.indexes is not None else number
 
-    def message(self, record: Record | GapRecord, number: int, at_ns: int) -> Message:
-        """Return message `number` of the record. Raises ValueError or OverflowError."""
+    def message(self, parcel: Parcel, number: int) -> Message:
+        """Return message `number` of the parcel. Raises ValueError or OverflowError."""
+        record, manner = parcel.records[0], parcel.manner
         if isinstance(record, GapRecord):
             return self._gap(record)
         index = record.indexes[number] if record.indexes is not None else number
@@ -118,13 +122,11 @@ class UnsWording:
             f"{self._identity}{record.sequence}:{index}",
             UNSET if word == "Good" else quality_name(code),
             True if is_repeated(code) else UNSET,
-            True if at_ns - record.read_at_ns > HISTORICAL_AGE_NS else UNSET,
+            True if manner.historical else UNSET,
         )
         if code & TIME_MARKS:
             sample = _timed(sample, code)
-        # Retained even when historical: the drain is in order, so the last message of a topic is
-        # its newest value, and a tag that has not changed since the outage keeps the right one.
-        return Message(record.plan.columns[index].topic, self._encode(sample), retain=True)
+        return Message(record.plan.columns[index].topic, self._encode(sample), manner.retained)
 
     def _gap(self, record: GapRecord) -> Message:
         gap = record.gap
@@ -150,6 +152,6 @@ def _timed(sample: Sample, code: int) -> Sample:
     )
 
 
-def build_wording(gateway: str, epoch: int, edge: str) -> UnsWording:
+def build_wording(_config: PayloadConfig, identity: Identity) -> UnsWording:
     """Return the profile `uns` for one gateway and one epoch of its queue."""
-    return UnsWording(gateway, epoch, edge)
+    return UnsWording(identity)

@@ -8,7 +8,7 @@ QoS, Retain Available, Server Keep Alive.
 
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
@@ -16,9 +16,11 @@ from paho.mqtt.packettypes import PacketTypes
 
 from common.clock import monotonic_s
 from common.errors import TargetUnavailable
-from uplink.config import TargetSettings
-from uplink.contract import TargetRefused
-from uplink.registry import LastWords
+from uplink.contract import Message, TargetRefused
+from uplink.settings import TargetSettings
+from uplink.status import offline_message
+from uplink.surroundings import Surroundings
+from uplink.targets.mqtt_config import client_id, mqtt_config
 from uplink.targets.mqtt_connection import (
     WAITING_SLICE_S,
     Events,
@@ -31,36 +33,51 @@ from uplink.targets.mqtt_socket import GatheringContext, GatheringSocket
 from uplink.tls import NAMES_TIMEOUT_S, configure, explained
 
 
-def build_target(settings: TargetSettings, last_words: LastWords) -> "MqttTarget":
+def build_target(settings: TargetSettings, surroundings: Surroundings) -> "MqttTarget":
     """Return the far side of one [targets.NAME] with kind = "mqtt"."""
-    return MqttTarget(settings, last_words)
+    return MqttTarget(settings, lambda: offline_message(surroundings.identity.edge))
 
 
 class MqttTarget:
     """One broker."""
 
-    def __init__(self, settings: TargetSettings, last_words: LastWords) -> None:
+    def __init__(
+        self,
+        settings: TargetSettings,
+        last_words: Callable[[], Message],
+        subscriptions: Sequence[str] = (),
+    ) -> None:
+        """`last_words` is asked before each CONNECT what the broker shall say when we die.
+
+        `subscriptions` are subscribed at QoS 1 before a connection is given out; without any, a
+        broker that sends a PUBLISH is disconnected.
+        """
         self._settings = settings
+        self._config = mqtt_config(settings)
         self._last_words = last_words
+        self._subscriptions = subscriptions
         self._opening: _Opening | None = None
         self._retain = True
 
     @property
     def address(self) -> str:
         """`host:port`."""
-        return f"{self._settings.config.host}:{self._settings.config.port}"
+        return self._config.place
 
     def connect(self, waiting: Callable[[], None]) -> "MqttConnection":
         """Open a connection. Raises TargetUnavailable or TargetRefused."""
         context = GatheringContext(ssl.PROTOCOL_TLS_CLIENT)
         configure(context, self._settings)
-        context.peer_name = self._settings.server_name
+        context.peer_name = self._config.verified_name
         client, events = self._client(context)
         tls_socket = self._open(client, context, waiting)
+        if self._subscriptions:
+            tls_socket.admit_publications()
         connection = MqttConnection(client, events, tls_socket, self._settings)
         welcome = False
         try:
             connection.wait_for_welcome(waiting, retain=self._retain)
+            connection.subscribe(self._subscriptions, waiting)
             welcome = True
         except RetainRefused as error:
             self._retain = False
@@ -71,10 +88,10 @@ class MqttTarget:
         return connection
 
     def _client(self, context: GatheringContext) -> tuple[Client, Events]:
-        config = self._settings.config
+        config = self._config
         client = Client(
             CallbackAPIVersion.VERSION2,
-            client_id=self._settings.client_id,
+            client_id=client_id(self._settings),
             protocol=MQTTProtocolVersion.MQTTv5,
             reconnect_on_failure=False,
         )
@@ -84,13 +101,16 @@ class MqttTarget:
             client.username_pw_set(config.user, self._password())
         will = self._last_words()
         properties = new_properties(PacketTypes.WILLMESSAGE)
-        properties.PayloadFormatIndicator = 1
-        properties.ContentType = "application/json"
+        if will.content_type:
+            properties.PayloadFormatIndicator = 1
+            properties.ContentType = will.content_type
         retain = will.retain and self._retain
         client.will_set(will.topic, will.payload, qos=1, retain=retain, properties=properties)
         events = Events()
         client.on_connect = events.on_connect
         client.on_disconnect = events.on_disconnect
+        client.on_subscribe = events.on_subscribe
+        client.on_message = events.on_message
         # Set, so that paho leaves writing to us instead of writing inside each call.
         client.on_socket_register_write = events.on_socket_register_write
         return client, events
@@ -112,7 +132,7 @@ class MqttTarget:
         The system's name resolution cannot be interrupted, not even by a signal, and may take
         half a minute; neither stopping nor the health file waits for it.
         """
-        config = self._settings.config
+        config = self._config
         # Three waits in a row, each bounded by the timeout: name, connection, handshake. Then, for
         # a certificate with a wrong name, connection and handshake once more.
         until_s = monotonic_s() + 3 * config.connect_timeout_s + 2 * NAMES_TIMEOUT_S
@@ -156,7 +176,7 @@ class _Opening(threading.Thread):
         self.error: TargetUnavailable | None = None
 
     def run(self) -> None:
-        config = self._settings.config
+        config = mqtt_config(self._settings)
         properties = new_properties(PacketTypes.CONNECT)
         properties.SessionExpiryInterval = 0
         properties.MaximumPacketSize = INBOUND_BYTES_MAX

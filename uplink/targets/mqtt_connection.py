@@ -1,9 +1,11 @@
 """One open MQTT connection: what is in flight, what was answered, why it ended."""
 
 import select
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
-from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -11,14 +13,16 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from common.clock import monotonic_s
 from common.errors import TargetUnavailable
-from uplink.config import TargetSettings
-from uplink.contract import Answer, Message
+from uplink.contract import Answer, Message, TargetRefused
+from uplink.settings import TargetSettings
+from uplink.targets.mqtt_config import mqtt_config
 from uplink.targets.mqtt_packets import (
     ENVELOPE_BYTES_MAX,
     REMAINING_LENGTH_MAX,
     ProtocolFault,
     publish_bytes,
     publish_packet,
+    unanswered_packet,
 )
 from uplink.targets.mqtt_reasons import (
     FAILURE,
@@ -38,13 +42,24 @@ MISC_INTERVAL_S = 0.5
 GOODBYE_S = 1.0
 PACKET_IDS = 65_535
 TOPIC_BYTES_MAX = 65_535
+USUAL_TOPIC_BYTES = 512
 TOPICS_MAX = 100_000
 """Remembered; then the memory starts over."""
+RECEIVED_MAX = 1_000
+"""Messages kept until they are asked for; then the oldest goes."""
 
 
 def new_properties(packet_type: int) -> Properties:
     """Return the empty properties of one type of packet."""
     return Properties(packet_type)  # type: ignore[no-untyped-call]  # paho leaves it untyped
+
+
+class Received(NamedTuple):
+    """One message that the broker sent to us, of what we subscribed to."""
+
+    topic: str
+    payload: bytes
+    retained: bool
 
 
 class RetainRefused(TargetUnavailable):
@@ -57,6 +72,9 @@ class Events:
     def __init__(self) -> None:
         self.welcome: tuple[int, Properties] | None = None
         self.farewell: tuple[int, str] | None = None
+        self.subscribed: list[int] | None = None
+        """The reason code of each subscription, once the broker has answered."""
+        self.received: deque[Received] = deque(maxlen=RECEIVED_MAX)
 
     def on_connect(
         self,
@@ -81,6 +99,16 @@ class Events:
         if flags.is_disconnect_packet_from_server and self.farewell is None:
             self.farewell = (code.value, str(getattr(properties, "ReasonString", "")))
 
+    def on_subscribe(
+        self, _client: Client, _data: object, _mid: int, codes: list[ReasonCode], _more: object
+    ) -> None:
+        """SUBACK."""
+        self.subscribed = [code.value for code in codes]
+
+    def on_message(self, _client: Client, _data: object, message: MQTTMessage) -> None:
+        """PUBLISH from the broker."""
+        self.received.append(Received(message.topic, bytes(message.payload), message.retain))
+
     def on_socket_register_write(self, *_: object) -> None:
         """Nothing to do: every exchange writes."""
 
@@ -98,14 +126,15 @@ class MqttConnection:
         self._client = client
         self._events = events
         self._socket = tls_socket
-        self._place = f"{settings.config.host}:{settings.config.port}"
         self._settings = settings
+        self._config = mqtt_config(settings)
+        self._place = self._config.place
         self._poll = select.poll()
         self._poll.register(tls_socket, select.POLLIN)
         self._writing = False
         self._packet_id = 0
         self._published_at_s: dict[int, float] = {}
-        self._window = settings.config.in_flight_max
+        self._window = self._config.in_flight_max
         self._packet_bytes_max = REMAINING_LENGTH_MAX
         self._retain = True
         self._topics: dict[str, bytes] = {}
@@ -128,7 +157,7 @@ class MqttConnection:
 
     def wait_for_welcome(self, waiting: Callable[[], None], *, retain: bool) -> None:
         """Wait for the CONNACK and obey it."""
-        timeout_s = self._settings.config.connect_timeout_s
+        timeout_s = self._config.connect_timeout_s
         until_s = monotonic_s() + timeout_s
         while self._events.welcome is None:
             try:
@@ -162,6 +191,36 @@ class MqttConnection:
                 "the broker keeps no retained messages: late subscribers see nothing"
             )
 
+    def subscribe(self, filters: Sequence[str], waiting: Callable[[], None]) -> None:
+        """Subscribe at QoS 1 and wait for the broker's answer. Nothing may be in flight yet.
+
+        Raises TargetUnavailable, or TargetRefused when one is refused.
+        """
+        if not filters:
+            return
+        self._client.subscribe([(each, 1) for each in filters])
+        until_s = monotonic_s() + self._config.connect_timeout_s
+        while self._events.subscribed is None:
+            self.exchange(WAITING_SLICE_S)
+            waiting()
+            if monotonic_s() > until_s:
+                raise TargetUnavailable(f"{self._place} did not answer our subscription")
+        for topic, code in zip(filters, self._events.subscribed, strict=False):
+            if code >= FAILURE:
+                text = f"{self._place} refused to let us subscribe to {topic}: {named(code)}"
+                raise TargetRefused(f"{text}; allow it for this client")
+
+    def received(self) -> list[Received]:
+        """Return, once each, the messages that came by the last exchange, oldest first."""
+        found = list(self._events.received)
+        self._events.received.clear()
+        return found
+
+    @property
+    def payload_bytes_max(self) -> int:
+        """What a payload may have with a topic of usual length."""
+        return max(1, self._packet_bytes_max - ENVELOPE_BYTES_MAX - USUAL_TOPIC_BYTES)
+
     def rejection(self, message: Message) -> str | None:
         """Return why the broker, or MQTT itself, would never take the message."""
         topic = self._topics.get(message.topic) or self._learned(message.topic)
@@ -185,6 +244,11 @@ class MqttConnection:
         self._socket.gather(publish_packet(topic, packet_id, message.payload, retain=retain))
         self._published_at_s[packet_id] = monotonic_s()
         return packet_id
+
+    def say(self, message: Message) -> None:
+        """Gather one PUBLISH at QoS 0, which is never answered; the next exchange sends it."""
+        topic = self._topics.get(message.topic) or self._learned(message.topic)
+        self._socket.gather(unanswered_packet(topic, message.payload, message.content_type))
 
     def _learned(self, text: str) -> bytes:
         """Return a topic as bytes and remember it; empty when MQTT does not allow it."""
@@ -265,13 +329,13 @@ class MqttConnection:
         if now_s < self._misc_at_s:
             return None
         self._misc_at_s = now_s + MISC_INTERVAL_S
-        limit_s = self._settings.config.reply_timeout_s
+        limit_s = self._config.reply_timeout_s
         if now_s - next(iter(self._published_at_s.values()), now_s) > limit_s:
             return TargetUnavailable(
                 f"{self._place} did not acknowledge a message within {limit_s:g} s"
             )
         self._client.loop_misc()  # Pings; closes the socket when a ping went unanswered.
         if self._client.socket() is None:
-            silent_s = self._settings.config.keepalive_s
+            silent_s = self._config.keepalive_s
             return TargetUnavailable(f"{self._place} was silent for more than {silent_s} s")
         return None

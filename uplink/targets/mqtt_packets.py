@@ -21,6 +21,7 @@ _PINGRESP = 0xD0
 _DISCONNECT = 0xE0
 _AUTH = 0xF0
 _PACKET_ID_BYTES = 2
+_SUBACK = 0x90
 _FOR_PAHO = (_CONNACK, _PINGRESP, _DISCONNECT, _AUTH)
 
 REMAINING_LENGTH_MAX = 268_435_455
@@ -62,6 +63,26 @@ def publish_packet(topic: bytes, packet_id: int, payload: bytes, *, retain: bool
     )
 
 
+def unanswered_packet(topic: bytes, payload: bytes, content_type: str) -> bytes:
+    """Return a PUBLISH at QoS 0, not retained."""
+    properties = b"\x00"
+    if content_type:
+        kind = content_type.encode()
+        listed = b"\x01\x01\x03" + len(kind).to_bytes(2, "big") + kind
+        properties = _remaining_length(len(listed)) + listed
+    length = 2 + len(topic) + len(properties) + len(payload)
+    return b"".join(
+        (
+            bytes((_PUBLISH,)),
+            _remaining_length(length),
+            len(topic).to_bytes(2, "big"),
+            topic,
+            properties,
+            payload,
+        )
+    )
+
+
 def publish_bytes(topic: bytes, payload: bytes) -> int:
     """Return how long that PUBLISH is as a whole, as Maximum Packet Size counts it."""
     length = len(topic) + len(payload) + 4 + len(JSON_PROPERTIES)
@@ -93,6 +114,11 @@ class Inbound:
         self._pending = bytearray()
         self.for_paho = bytearray()
         """Whole packets, in order; whoever reads them removes them."""
+        self._admitted: tuple[int, ...] = _FOR_PAHO
+
+    def admit_publications(self) -> None:
+        """Keep for paho what follows from a subscription, too."""
+        self._admitted = (*_FOR_PAHO, _SUBACK, _PUBLISH)
 
     def feed(self, data: bytes) -> list[Acknowledgement]:
         """Take bytes as they come and return the acknowledgements completed by them.
@@ -110,7 +136,7 @@ class Inbound:
                 if measured is None:
                     break
                 length, start = measured
-            if head != _PUBACK and head & _TYPE not in _FOR_PAHO:
+            if head != _PUBACK and head & _TYPE not in self._admitted:
                 raise ProtocolFault(_unasked(head))
             if length > INBOUND_BYTES_MAX:
                 raise ProtocolFault(f"a packet of {length} bytes, {INBOUND_BYTES_MAX} at most")

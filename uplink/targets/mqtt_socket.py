@@ -42,6 +42,10 @@ class GatheringSocket(ssl.SSLSocket):
         self.direct = False
         self.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
+    def admit_publications(self) -> None:
+        """Give paho what the broker publishes: we have subscribed to it."""
+        self._inbound.admit_publications()
+
     @property
     def unsent(self) -> int:
         """Bytes gathered and not yet taken by the operating system."""

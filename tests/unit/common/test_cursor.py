@@ -10,7 +10,7 @@ import lmdb
 import pytest
 
 from common.errors import QueueUnusable
-from common.queue import Cursor, CursorWatch, DeadLetter
+from common.queue import Cursor, CursorWatch, DeadLetter, Island, Settled
 from common.queue.environment import DATA_FILE
 
 EPOCH, OTHER_EPOCH = 5, 6
@@ -133,3 +133,42 @@ def test_the_normalizer_sees_a_cursor_that_was_begun_anew(tmp_path: Path) -> Non
     assert watch.positions(EPOCH) == {"uns": 3, "lake": 0}
     assert watch.positions(OTHER_EPOCH) == {"uns": 0, "lake": 0}
     watch.close()
+
+
+def test_what_is_settled_beyond_the_position_survives_and_is_seen_by_the_watch(
+    tmp_path: Path,
+) -> None:
+    cursor = Cursor.open(tmp_path, "uns", epoch=7)
+    cursor.advance(10, islands=[Island(21, 30), Island(41, 40)])
+    cursor.close()
+
+    again = Cursor.open(tmp_path, "uns", epoch=7)
+    assert (again.position, again.islands) == (10, (Island(21, 30), Island(41, 40)))
+    again.close()
+    watch = CursorWatch(tmp_path, ["uns"])
+    assert watch.settled(7) == {"uns": Settled(10, (Island(21, 30), Island(41, 40)))}
+    assert watch.settled(8) == {"uns": Settled()}, "another queue"
+    watch.close()
+
+    again = Cursor.open(tmp_path, "uns", epoch=7)
+    again.advance(30, islands=[])
+    again.close()
+    anew = Cursor.open(tmp_path, "uns", epoch=7)
+    assert (anew.position, anew.islands) == (30, ())
+    anew.advance(30, islands=[Island(41, 50)])
+    anew.close()
+    other = Cursor.open(tmp_path, "uns", epoch=8)
+    assert (other.position, other.islands) == (0, ()), "begun anew with its queue"
+    other.close()
+
+
+def test_a_note_is_kept_over_epochs(tmp_path: Path) -> None:
+    cursor = Cursor.open(tmp_path, "uns", epoch=7)
+    assert cursor.note("bdSeq") is None
+    cursor.keep_note("bdSeq", b"5")
+    cursor.close()
+
+    again = Cursor.open(tmp_path, "uns", epoch=8)
+
+    assert again.note("bdSeq") == b"5"
+    again.close()

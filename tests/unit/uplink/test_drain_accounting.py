@@ -27,6 +27,10 @@ class Numbered:
 
     sequence: int
 
+    @property
+    def last_sequence(self) -> int:
+        return self.sequence
+
 
 class DrainModel(RuleBasedStateMachine):
     """The model: which messages exist, which were taken, which set aside, which are in flight."""

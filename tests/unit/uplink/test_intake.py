@@ -13,6 +13,7 @@ durable one; no passing over what is not there, or passing over more than that; 
 covers a sequence of which the gap is not settled; a writer that acts on an old look at the cursor.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from hypothesis import settings
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from common.queue.cursor import CLAIM_RECORDS
-from uplink.contract import Verdict
+from uplink.contract import Manner, Parcel, Verdict
 from uplink.drain import PAUSE_MOST_S, Drain, Item
 from uplink.intake import AHEAD_RECORDS, Intake
 
@@ -82,6 +83,16 @@ class OneMessagePerSample:
     def messages_in(self, record: Kept | Missing) -> int:
         return 1 if isinstance(record, Missing) else len(record.samples)
 
+    def parcels(self, records: Sequence[Kept | Missing], manner: Manner) -> Iterator[Parcel]:
+        for record in records:
+            yield Parcel((record,), self.messages_in(record), manner)  # type: ignore[arg-type]
+
+
+def in_parcel(item: Item[Parcel]) -> Kept | Missing:
+    """Return the record of a message."""
+    (record,) = item.record.records
+    return record  # type: ignore[return-value]
+
 
 class UplinkModel(RuleBasedStateMachine):
     """A queue, one uplink on it, and what its far side has."""
@@ -101,7 +112,7 @@ class UplinkModel(RuleBasedStateMachine):
         self.start()
 
     def start(self) -> None:
-        self.drain: Drain[Kept | Missing] = Drain(self.cursor.position)
+        self.drain: Drain[Parcel] = Drain(self.cursor.position)
         self.intake = Intake(
             self.queue,
             self.cursor,
@@ -109,7 +120,7 @@ class UplinkModel(RuleBasedStateMachine):
             OneMessagePerSample(),
             ahead_records=AHEAD,
         )
-        self.flying: dict[int, Item[Kept | Missing]] = {}
+        self.flying: dict[int, Item[Parcel]] = {}
 
     @rule(sizes=st.lists(st.integers(0, 3), min_size=1, max_size=2 * CLAIM))
     def append(self, sizes: list[int]) -> None:
@@ -177,8 +188,8 @@ class UplinkModel(RuleBasedStateMachine):
             assert self.flying, "whoever waits, waits for something"
         return self.intake.must_wait
 
-    def publish(self, item: Item[Kept | Missing]) -> None:
-        record = item.record
+    def publish(self, item: Item[Parcel]) -> None:
+        record = in_parcel(item)
         assert record.sequence <= self.cursor.position + AHEAD, "nothing beyond the claim"
         if isinstance(record, Missing):
             same = self.told.setdefault((record.sequence, record.number), record)
@@ -196,7 +207,7 @@ class UplinkModel(RuleBasedStateMachine):
         item = self.flying.pop(ticket)
         self.drain.answered(ticket, verdict, verdict.value, self.now_s)
         if verdict is Verdict.TAKEN:
-            self.settled.add((item.record, item.number))
+            self.settled.add((in_parcel(item), item.number))
 
     @rule(turns=st.integers(1, 6))
     def all_is_well_for_a_while(self, turns: int) -> None:
@@ -208,7 +219,7 @@ class UplinkModel(RuleBasedStateMachine):
 
     def take_all(self) -> None:
         for ticket, item in self.flying.items():
-            self.settled.add((item.record, item.number))
+            self.settled.add((in_parcel(item), item.number))
             self.drain.answered(ticket, Verdict.TAKEN, "", self.now_s)
         self.flying.clear()
 
@@ -226,7 +237,7 @@ class UplinkModel(RuleBasedStateMachine):
     def persist(self) -> None:
         position, aside = self.drain.settled()
         assert position >= self.cursor.position, "the position never moves back"
-        self.aside |= {(each.item.record, each.item.number) for each in aside}
+        self.aside |= {(in_parcel(each.item), each.item.number) for each in aside}
         self.cursor.position = position
 
     @rule(data=st.data())
@@ -238,7 +249,7 @@ class UplinkModel(RuleBasedStateMachine):
     def lose_answers(self, data: st.DataObject) -> None:
         """Have the far side take some of what is in flight without being able to say so."""
         if self.flying:
-            items = [(each.record, each.number) for each in self.flying.values()]
+            items = [(in_parcel(each), each.number) for each in self.flying.values()]
             self.settled |= set(data.draw(st.lists(st.sampled_from(items)), label="taken unseen"))
 
     @invariant()

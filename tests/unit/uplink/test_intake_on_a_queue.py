@@ -20,6 +20,7 @@ from uplink.contract import Verdict
 from uplink.drain import Drain
 from uplink.intake import Intake
 from uplink.payloads.uns import UnsWording
+from uplink.surroundings import Identity
 
 CLAIM, AHEAD = 8, 4
 COMMITS, RECORDS_PER_COMMIT, TAGS = 100, 2, 3
@@ -49,7 +50,7 @@ class Uplink:
     def __init__(self, queue: QueueWriter, folder: Path) -> None:
         self.cursor = Cursor.open(folder, "uns", epoch=queue.epoch)
         self.drain: Drain = Drain(self.cursor.position)
-        wording = UnsWording("g1", queue.epoch, "a/_edge/g1")
+        wording = UnsWording(Identity("g1", queue.epoch, "a", "a/_edge/g1"))
         self.intake = Intake(queue, self.cursor, self.drain, wording, ahead_records=AHEAD)
         queue.cursors = lambda: [self.cursor.position]
         self.told: Counter[str] = Counter()
@@ -65,10 +66,11 @@ class Uplink:
         while (item := self.drain.next(0.0)) is not None:
             self.drain.published(item, 1)
             self.drain.answered(1, Verdict.TAKEN, "", 0.0)
-            gap = isinstance(item.record, GapRecord)
-            self.places.append((item.record.sequence, 1 + item.record.number if gap else 0))
+            (record,) = item.record.records
+            gap = isinstance(record, GapRecord)
+            self.places.append((record.sequence, 1 + record.number if gap else 0))
             if gap:
-                self.told[item.record.gap.cause] += item.record.gap.samples
+                self.told[record.gap.cause] += record.gap.samples
             else:
                 self.told["arrived"] += 1
         return more

@@ -6,7 +6,9 @@ import math
 import pytest
 
 from common.records import Column, Gap, GapRecord, Plan, Quality, Record, ValueType
-from uplink.payloads.uns import GAP_INDEX, HISTORICAL_AGE_NS, UnsWording
+from uplink.contract import Manner, Message, Parcel
+from uplink.payloads.uns import GAP_INDEX, UnsWording
+from uplink.surroundings import Identity
 
 EDGE = "Acme/SiteA/_edge/sitea-line1"
 READ_AT_NS = 1_733_904_005_123_456_789
@@ -21,22 +23,31 @@ PLAN = Plan(
         for name in ("A", "B", "C")
     ),
 )
-WORDING = UnsWording("sitea-line1", 17, EDGE)
+WORDING = UnsWording(Identity("sitea-line1", 17, "Acme/SiteA/L1", EDGE))
+CURRENT = Manner(historical=False, retained=True, payload_bytes_max=100_000)
+BACKFILL = Manner(historical=True, retained=False, payload_bytes_max=100_000)
 
 
 def record(**fields: object) -> Record:
     return Record(**{"sequence": 4711, "plan": PLAN, "read_at_ns": READ_AT_NS, **fields})  # type: ignore[arg-type]
 
 
-def worded(each: Record, number: int = 0, age_ns: int = 0) -> dict[str, object]:
-    payload: dict[str, object] = json.loads(
-        WORDING.message(each, number, READ_AT_NS + age_ns).payload
-    )
+def parcel_of(each: Record | GapRecord, manner: Manner = CURRENT) -> Parcel:
+    (parcel,) = WORDING.parcels([each], manner)
+    return parcel
+
+
+def message_of(each: Record | GapRecord, number: int = 0, manner: Manner = CURRENT) -> Message:
+    return WORDING.message(parcel_of(each, manner), number)
+
+
+def worded(each: Record, number: int = 0, manner: Manner = CURRENT) -> dict[str, object]:
+    payload: dict[str, object] = json.loads(message_of(each, number, manner).payload)
     return payload
 
 
 def test_a_good_sample_has_four_keys_and_nothing_else() -> None:
-    message = WORDING.message(record(values=[42.5, 1.0, 2.0]), 0, READ_AT_NS)
+    message = message_of(record(values=[42.5, 1.0, 2.0]), 0)
 
     assert message.payload == (
         b'{"timestamp_ms":1733904005123,"value":42.5,"quality":"Good","id":"sitea-line1:17:4711:0"}'
@@ -49,8 +60,8 @@ def test_the_identity_names_the_column_of_the_plan_not_the_place_in_the_record()
     partial = record(values=[1.0, 2.0], indexes=[0, 2])
 
     assert worded(partial, 1)["id"] == "sitea-line1:17:4711:2"
-    assert WORDING.message(partial, 1, READ_AT_NS).topic.endswith("/C")
-    assert WORDING.index(partial, 1) == 2
+    assert message_of(partial, 1).topic.endswith("/C")
+    assert WORDING.index(parcel_of(partial), 1) == 2
 
 
 def test_the_time_is_the_devices_own_where_it_gives_one() -> None:
@@ -121,28 +132,29 @@ def test_a_value_that_json_cannot_carry_is_null_and_bad(value: float, code: int)
     ],
 )
 def test_every_type_has_its_json(value: object, on_the_wire: bytes) -> None:
-    message = WORDING.message(record(values=[value], indexes=[0]), 0, READ_AT_NS)
+    message = message_of(record(values=[value], indexes=[0]), 0)
 
     assert on_the_wire in message.payload
 
 
 def test_text_that_is_not_unicode_is_an_error_that_the_drain_expects() -> None:
     with pytest.raises(ValueError, match="surrogates"):
-        WORDING.message(record(values=["\ud800"], indexes=[0]), 0, READ_AT_NS)
+        message_of(record(values=["\ud800"], indexes=[0]), 0)
 
 
-def test_history_is_marked_by_the_age_of_the_reading() -> None:
+def test_history_is_marked_and_what_is_told_as_history_is_not_retained() -> None:
     each = record(values=[1.0], indexes=[0], source_at_ns=[0])
 
-    assert "hist" not in worded(each, age_ns=HISTORICAL_AGE_NS)
-    assert worded(each, age_ns=HISTORICAL_AGE_NS + 1)["hist"] is True
-    assert "hist" not in worded(each, age_ns=-HISTORICAL_AGE_NS), "a clock that was set back"
+    assert "hist" not in worded(each)
+    assert worded(each, manner=BACKFILL)["hist"] is True
+    assert message_of(each).retain
+    assert not message_of(each, manner=BACKFILL).retain
 
 
 def test_a_gap_says_what_is_missing_and_is_not_retained() -> None:
     gap = Gap("press", "process", "queue-full", 1_000_000_000, 2_000_000_000, 7, 70)
 
-    message = WORDING.message(GapRecord(9, gap), 0, READ_AT_NS)
+    message = message_of(GapRecord(9, gap), 0)
 
     assert (message.topic, message.retain) == (f"{EDGE}/gap", False)
     assert json.loads(message.payload) == {
@@ -156,8 +168,8 @@ def test_a_gap_says_what_is_missing_and_is_not_retained() -> None:
         "samples": 70,
         "id": "sitea-line1:17:9:gap",
     }
-    assert WORDING.messages_in(GapRecord(9, gap)) == 1
-    assert WORDING.index(GapRecord(9, gap), 0) == GAP_INDEX
+    assert parcel_of(GapRecord(9, gap)).messages == 1
+    assert WORDING.index(parcel_of(GapRecord(9, gap)), 0) == GAP_INDEX
 
 
 def test_gaps_of_one_sequence_have_identities_of_their_own() -> None:
@@ -166,10 +178,10 @@ def test_gaps_of_one_sequence_have_identities_of_their_own() -> None:
     gaps = [GapRecord(4711, gap, number) for number in range(3)]
     beside = record(values=[1.0, 2.0, 3.0])
 
-    ids = [json.loads(WORDING.message(each, 0, READ_AT_NS).payload)["id"] for each in gaps]
-    indexes = [WORDING.index(each, 0) for each in gaps]
+    ids = [json.loads(message_of(each, 0).payload)["id"] for each in gaps]
+    indexes = [WORDING.index(parcel_of(each), 0) for each in gaps]
 
     assert ids == [f"sitea-line1:17:4711:gap{number}" for number in ("", 1, 2)]
     assert indexes == [GAP_INDEX, GAP_INDEX - 1, GAP_INDEX - 2]
     assert not {worded(beside, number)["id"] for number in range(3)} & set(ids)
-    assert not {WORDING.index(beside, number) for number in range(3)} & set(indexes)
+    assert not {WORDING.index(parcel_of(beside), number) for number in range(3)} & set(indexes)

@@ -25,9 +25,7 @@ from common.errors import ConfigError
 from demo.pki import Pki, make_pki
 from uplink.certificates import validity_of
 from uplink.config import (
-    KINDS,
-    PAYLOADS,
-    TargetConfig,
+    CONFIGS,
     ValidityFinding,
     check_cloud,
     is_error,
@@ -35,13 +33,12 @@ from uplink.config import (
     load_target,
 )
 from uplink.registry import (
-    PAYLOADS as WORDINGS,
-)
-from uplink.registry import (
+    PAYLOADS,
     TARGETS,
     target_builder_of,
     wording_builder_of,
 )
+from uplink.targets.mqtt_config import MqttConfig, client_id, mqtt_config
 
 SAMPLE = Path(__file__).parents[3] / "uplink" / "sample.toml"
 OPENSSL = shutil.which("openssl") or "openssl"
@@ -80,7 +77,7 @@ def test_the_sample_loads_as_it_is_and_with_every_default_written_out(config_dir
     assert check_cloud(config_dir) == []
     assert load_target(config_dir, "uns", "g1") == as_it_is, "what it shows are the defaults"
     keys = set(tomllib.loads(written_out)["targets"]["uns"])
-    assert keys == {each.name for each in msgspec.structs.fields(TargetConfig)}, "every key"
+    assert keys == {each.name for each in msgspec.structs.fields(MqttConfig)}, "every key"
 
 
 def test_files_are_relative_to_it_and_the_client_id_names_gateway_and_target(
@@ -90,8 +87,8 @@ def test_files_are_relative_to_it_and_the_client_id_names_gateway_and_target(
 
     assert settings is not None
     assert settings.ca_file == config_dir / "it" / "pki" / "ca.pem"
-    assert settings.client_id == "tailrace-g1-uns"
-    assert settings.server_name == "uns.example.com"
+    assert client_id(settings) == "tailrace-g1-uns"
+    assert mqtt_config(settings).verified_name == "uns.example.com"
 
 
 def test_everything_that_is_wrong_is_found_at_once(config_dir: Path) -> None:
@@ -275,9 +272,8 @@ def test_a_wrong_tag_table_does_not_stop_the_drain(config_dir: Path) -> None:
 
 
 def test_every_kind_and_profile_that_is_accepted_can_be_built() -> None:
-    assert tuple(TARGETS) == KINDS
-    assert tuple(WORDINGS) == PAYLOADS
-    assert all(target_builder_of(kind) for kind in KINDS)
+    assert list(TARGETS) == list(CONFIGS)
+    assert all(target_builder_of(kind) for kind in TARGETS)
     assert all(wording_builder_of(payload) for payload in PAYLOADS)
 
 

@@ -50,7 +50,8 @@ def test_what_is_not_in_the_queue_has_no_message(places: Places, sequence: int, 
 
 
 def test_a_profile_that_nobody_knows_is_left_out(places: Places) -> None:
-    assert payloads_of(places.config_dir) == {"uns": "uns", "other": "uns"}
+    found = payloads_of(places.config_dir)
+    assert {name: each.payload for name, each in found.items()} == {"uns": "uns", "other": "uns"}
     (places.config_dir / "it/cloud.toml").unlink()
     assert payloads_of(places.config_dir) == {}
 

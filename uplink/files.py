@@ -1,0 +1,56 @@
+"""The files that a target names: secrets that are ours alone, certificates that can be used."""
+
+import ssl
+from pathlib import Path
+
+from common.config import rejected_secret
+from uplink.certificates import validity_of
+from uplink.settings import TargetSettings
+
+
+def wrong_files(settings: TargetSettings) -> list[tuple[str, str]]:
+    """Return (key, what is wrong) for every file that could not be used."""
+    wrong: list[tuple[str, str]] = []
+    ca_file, cert_file, key_file = settings.ca_file, settings.cert_file, settings.key_file
+    for key, secret in (("key_file", key_file), ("password_file", settings.password_file)):
+        if secret is not None and (text := rejected_secret(secret)):
+            wrong.append((key, f"{secret} {text}"))
+    if ca_file is not None:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(ca_file)
+        except ssl.SSLError:
+            wrong.append(("ca_file", f"{ca_file} holds no PEM certificate"))
+        except OSError as error:
+            wrong.append(("ca_file", f"{ca_file} cannot be read: {error.strerror}"))
+    if cert_file is None or key_file is None:
+        return wrong
+    if text := _wrong_certificate(cert_file):
+        wrong.append(("cert_file", f"{cert_file} {text}"))
+    elif key_file.exists():  # Else it was found above.
+        wrong += _wrong_pair(cert_file, key_file)
+    return wrong
+
+
+def _wrong_certificate(cert_file: Path) -> str | None:
+    try:
+        validity_of(cert_file)
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _wrong_pair(cert_file: Path, key_file: Path) -> list[tuple[str, str]]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        # An empty password instead of a question on the terminal for an encrypted key.
+        context.load_cert_chain(cert_file, key_file, password="")
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            return [("key_file", f"{key_file} is not the key of {cert_file}")]
+        text = f"{key_file} is not a PEM private key without a passphrase ({error.reason})"
+        return [("key_file", text)]
+    except OSError as error:
+        return [("key_file", f"{key_file} cannot be read: {error.strerror}")]
+    return []

@@ -1,0 +1,105 @@
+"""What an uplink says of its gateway, beside the data: the status, and a goodbye.
+
+These messages are nobody's records: nothing waits for them, and one that is refused is not tried
+again for a while, so that it never stands in the data's way.
+"""
+
+from collections.abc import Sequence
+
+from common.clock import monotonic_s
+from uplink.contract import Connection, Message, Verdict
+from uplink.intake import RECORDS_MAX
+from uplink.letters import Letters
+from uplink.report import Report
+from uplink.status import (
+    STATUS_INTERVAL_S,
+    gateway_facts,
+    offline_message,
+    online_messages,
+    online_status,
+)
+from uplink.surroundings import Surroundings
+
+STATUS_HOLD_S = 600.0
+
+
+class Speaker:
+    """One uplink's own messages, across connections."""
+
+    def __init__(self, surroundings: Surroundings, report: Report, letters: Letters) -> None:
+        self._reader = surroundings.reader
+        self._edge = surroundings.identity.edge
+        self._report = report
+        self._letters = letters
+        self._own: set[int] = set()
+        """Tickets of our own messages, which no record stands behind."""
+        self._status_at_s = 0.0
+        self._status_held_until_s = 0.0
+        self._status_refused = False
+
+    @property
+    def speaking(self) -> bool:
+        """True while a message of ours is in flight."""
+        return bool(self._own)
+
+    def connected(self) -> None:
+        """Begin with the status, unless it was refused lately."""
+        self._status_at_s = self._status_held_until_s
+
+    def disconnected(self, blamed: str) -> None:
+        """Forget what was in flight; `blamed` is why the far side cut us off because of it."""
+        if blamed and self._own:
+            self._hold_status(blamed)
+        self._own.clear()
+
+    def speak(self, connection: Connection, position: int) -> None:
+        """Publish the gateway's status when it is due and the window has room."""
+        now_s = monotonic_s()
+        if now_s < self._status_at_s or self._own or not connection.room:
+            return
+        self._status_at_s = now_s + STATUS_INTERVAL_S
+        rejection: str | None = ""
+        for message in self._status_forms(position):
+            rejection = connection.rejection(message)
+            if rejection is None:
+                self._own.add(connection.publish(message))
+                return
+        self._hold_status(rejection or "")
+
+    def say_goodbye(self, connection: Connection) -> None:
+        """Publish that we go, unless the status was refused lately."""
+        if connection.room and monotonic_s() >= self._status_held_until_s:
+            self._own = {connection.publish(offline_message(self._edge))}
+
+    def answered(self, ticket: int, verdict: Verdict, reason: str) -> bool:
+        """Account for an answer; return False when it is for a message of the drain."""
+        if ticket not in self._own:
+            return False
+        self._own.discard(ticket)
+        if verdict is not Verdict.TAKEN:
+            self._hold_status(reason)
+        return True
+
+    def _status_forms(self, position: int) -> Sequence[Message]:
+        """Return the status to send; if it is too large, the next one; the last has no more to go.
+
+        After a refusal only the last: a limit that was not announced may have been the reason.
+        """
+        report = self._report
+        depth = max(0, self._reader.last_sequence() - position)
+        said = online_status(
+            report.target,
+            "backfill" if depth > RECORDS_MAX else "live",
+            queue_depth=depth,
+            acked_sequence=position,
+            set_aside=report.set_aside,
+        )
+        ledger = self._reader.ledger(delivered=position)
+        forms = list(online_messages(self._edge, said, ledger, gateway_facts(report.run_dir)))
+        return forms[-1:] if self._status_refused else forms
+
+    def _hold_status(self, reason: str) -> None:
+        """Be silent for a while: a status that is refused must not stand in the data's way."""
+        self._status_refused = True
+        self._status_held_until_s = self._status_at_s = monotonic_s() + STATUS_HOLD_S
+        self._letters.tell_once(f"{self._edge}/status", reason)

@@ -1,0 +1,28 @@
+"""What a target and a payload profile may know of the gateway they speak for."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from common.queue import Cursor, QueueReader
+from uplink.newest import Newest
+
+
+class Identity(NamedTuple):
+    """Who speaks, and of which queue."""
+
+    gateway: str
+    epoch: int
+    root: str
+    edge: str
+    """Topic of the branch in which the gateway speaks of itself."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What one uplink process has at hand when it builds its target."""
+
+    identity: Identity
+    reader: QueueReader
+    cursor: Cursor
+    """The uplink's own; a target may keep small things of its own in it (`keep_note`)."""
+    newest: Newest
