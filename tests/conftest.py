@@ -119,3 +119,23 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[int], SmallDisk]]:
                 ) from error
 
         yield mounted
+
+
+@pytest.fixture
+def own_names(tmp_path: Path) -> tuple[Path, list[str]]:
+    """Return a hosts file, and the command in front of a process that has it alone for its names.
+
+    No name server answers that process. The file may be written to while it runs.
+    """
+    hosts, resolver = tmp_path / "hosts", tmp_path / "resolv.conf"
+    hosts.write_text("127.0.0.1 localhost\n")
+    resolver.write_text("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
+    mount = f"mount --bind {hosts} /etc/hosts && mount --bind {resolver} /etc/resolv.conf"
+    command = ["unshare", "--mount", "sh", "-c", f'{mount} && exec "$@"', "sh"]
+    try:
+        subprocess.run([*command, "true"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise ToolMissing(
+            f"a process cannot be given names of its own here ({error}); it needs root"
+        ) from error
+    return hosts, command

@@ -149,11 +149,12 @@ class Site:
         queue.close()
         return last
 
-    def start(self) -> subprocess.Popen[bytes]:
-        """Start the real uplink process."""
+    def start(self, *, in_front: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+        """Start the real uplink process; `in_front` is a command that becomes it."""
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
                 [
+                    *in_front,
                     *(sys.executable, "-m", "uplink", "uns"),
                     *("--config", str(self.config_dir)),
                     *("--run", str(self.run_dir)),
