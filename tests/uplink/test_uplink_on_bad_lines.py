@@ -4,8 +4,8 @@ Method: the real uplink process over a faulty line to real brokers, mosquitto an
 TLS 1.3; the fault begins in mid-drain, or lasts from the beginning. What this cannot show: packet
 loss and reordering below TCP, which the kernel's TCP repairs or turns into one of these.
 
-Seen to bite: without the look at overdue acknowledgements (`_overdue`), the directions that vanish
-are never noticed while something is in flight.
+Seen to bite: without the look at overdue acknowledgements and pings (`_overdue`), a way back on
+which everything vanishes is never noticed. When only the way out does, the broker ends it by itself.
 """
 
 import re
