@@ -5,7 +5,7 @@ TLS 1.3; the fault begins in mid-drain, or lasts from the beginning. What this c
 loss and reordering below TCP, which the kernel's TCP repairs or turns into one of these.
 
 Seen to bite: without the look at overdue acknowledgements and pings (`_overdue`), a way back on
-which everything vanishes is never noticed. When only the way out does, the broker ends it by itself.
+which everything vanishes is never noticed. When only the way out does, the broker ends it.
 """
 
 import re
