@@ -1,4 +1,4 @@
-"""TLS toward the far side: 1.3 or nothing, the peer's name checked, failures told as sentences.
+"""TLS toward the far side: never below tls_min, the name checked, failures told as sentences.
 
 `explained` is the one place that turns what ssl and the operating system raise into what an IT
 engineer can act on. In TLS 1.3 the far side judges our certificate after our handshake is done,
@@ -11,7 +11,7 @@ import ssl
 from common.errors import TargetUnavailable
 from uplink.contract import TargetRefused
 from uplink.settings import TargetSettings
-from uplink.targets.mqtt_config import mqtt_config
+from uplink.targets.mqtt_config import MqttConfig, mqtt_config
 
 NAMES_TIMEOUT_S = 2.0
 """For each of connecting and shaking hands once more, to read the names of a wrong certificate."""
@@ -43,6 +43,9 @@ _ALERTS = {
     "TLSV1_ALERT_ACCESS_DENIED": "the broker knows our certificate (cert_file) but denies access",
     "TLSV1_ALERT_DECRYPT_ERROR": "the broker cannot verify our signature; does key_file fit?",
     "TLSV1_UNRECOGNIZED_NAME": "the broker serves no such name; check host and server_name",
+    "TLSV1_ALERT_NO_APPLICATION_PROTOCOL": (
+        "the broker speaks none of the protocols in alpn; ask its operator which name it wants"
+    ),
     "SSLV3_ALERT_HANDSHAKE_FAILURE": (
         "the broker found no cipher in common, or wants a client certificate; see its TLS settings"
     ),
@@ -56,13 +59,30 @@ _OLD_TLS = (
 _NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "UNEXPECTED_MESSAGE")
 
 
+_VERSIONS = {"1.3": ssl.TLSVersion.TLSv1_3, "1.2": ssl.TLSVersion.TLSv1_2}
+
+
+def weakness(version: str | None) -> str | None:
+    """Return what is to be said of the TLS version of a connection, None when it is 1.3."""
+    if version == "TLSv1.3":
+        return None
+    return (
+        f"the connection is only {version}, as tls_min allows: enable TLS 1.3 in the broker, then "
+        "remove tls_min"
+    )
+
+
 def configure(context: ssl.SSLContext, settings: TargetSettings) -> None:
     """Load authorities, certificate and key into a fresh PROTOCOL_TLS_CLIENT context.
 
     Read anew for each connection, so that a renewed certificate is taken up by reconnecting.
     Raises TargetRefused when a file cannot be used.
     """
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    config = mqtt_config(settings)
+    context.minimum_version = _VERSIONS[config.tls_min]
+    context.options |= ssl.OP_NO_RENEGOTIATION  # Of TLS 1.2; 1.3 has none.
+    if config.alpn:
+        context.set_alpn_protocols(list(config.alpn))
     context.check_hostname = True
     context.verify_mode = ssl.CERT_REQUIRED
     try:
@@ -90,7 +110,7 @@ def explained(error: OSError | ValueError, settings: TargetSettings) -> TargetUn
     if isinstance(error, ssl.SSLCertVerificationError):
         return TargetRefused(f"{place}: {_unverified(error, settings)}")
     if isinstance(error, ssl.SSLError):
-        return _from_tls(error, place)
+        return _from_tls(error, config)
     if isinstance(error, OSError):
         return TargetUnavailable(_from_network(error, settings, place))
     return TargetRefused(f"{config.host!r} is not a host name that can be looked up ({error})")
@@ -120,14 +140,12 @@ def _from_network(error: OSError, settings: TargetSettings, place: str) -> str:
     return f"{place} cannot be reached: {error.strerror or error}"
 
 
-def _from_tls(error: ssl.SSLError, place: str) -> TargetUnavailable:
-    reason = error.reason or ""
+def _from_tls(error: ssl.SSLError, config: MqttConfig) -> TargetUnavailable:
+    reason, place = _reason(error), config.place
     if reason in _ALERTS:
         return TargetRefused(f"{place}: {_ALERTS[reason]}")
     if reason in _OLD_TLS:
-        return TargetRefused(
-            f"{place} speaks only TLS 1.2 or older; Tailrace needs TLS 1.3: enable it in the broker"
-        )
+        return TargetRefused(f"{place} {_too_old(config)}")
     if reason in _NO_TLS:
         return TargetRefused(
             f"{place} does not speak TLS on this port; the broker's TLS port is usually 8883 "
@@ -136,6 +154,21 @@ def _from_tls(error: ssl.SSLError, place: str) -> TargetUnavailable:
     if isinstance(error, ssl.SSLEOFError):
         return TargetUnavailable(f"{place} cut the connection during or after the TLS handshake")
     return TargetUnavailable(f"{place}: TLS failed ({reason or error})")
+
+
+def _reason(error: ssl.SSLError) -> str:
+    """Return OpenSSL's name of a failure, also of those that Python's table of names lacks."""
+    spelled = str(error).partition("] ")[2].partition(" (")[0]
+    return error.reason or spelled.upper().replace(" ", "_")
+
+
+def _too_old(config: MqttConfig) -> str:
+    if config.tls_min == "1.2":
+        return "speaks only TLS 1.1 or older; Tailrace never does: enable TLS 1.3 in the broker"
+    return (
+        "speaks only TLS 1.2 or older; Tailrace needs TLS 1.3: enable it in the broker, or, if it "
+        'cannot, set tls_min = "1.2"'
+    )
 
 
 def _unverified(error: ssl.SSLCertVerificationError, settings: TargetSettings) -> str:

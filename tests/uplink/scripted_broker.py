@@ -92,9 +92,10 @@ class ScriptedBroker:
         self._idle = idle
         self._answers = answers
         self._welcome = welcome
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._context.minimum_version = ssl.TLSVersion.TLSv1_3
-        self._context.load_cert_chain(pki.server.cert_file, pki.server.key_file)
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        """To be changed before it is entered."""
+        self.context.minimum_version = ssl.TLSVersion.TLSv1_3
+        self.context.load_cert_chain(pki.server.cert_file, pki.server.key_file)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._connection: socket.socket | None = None
         self._thread = threading.Thread(target=self._serve, name="scripted broker")
@@ -103,6 +104,8 @@ class ScriptedBroker:
         """Every CONNECT packet."""
         self.messages: list[Published] = []
         self.goodbyes = 0
+        self.alpn: str | None = None
+        """The protocol that the last TLS handshake agreed upon."""
         self._count = 0
 
     def __enter__(self) -> Self:
@@ -129,8 +132,9 @@ class ScriptedBroker:
             except OSError:
                 return
             try:
-                with self._context.wrap_socket(raw, server_side=True) as connection:
+                with self.context.wrap_socket(raw, server_side=True) as connection:
                     self._connection = connection
+                    self.alpn = connection.selected_alpn_protocol()
                     self._talk(connection)
             except OSError:
                 raw.close()  # The client left in its own way; that is its right.

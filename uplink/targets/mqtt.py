@@ -1,4 +1,4 @@
-"""MQTT 5 over TLS 1.3: the modules named mqtt… are the only ones that know paho.
+"""MQTT 5 over TLS: the modules named mqtt… are the only ones that know paho.
 
 One client object per connection, clean start, no session at the broker, no thread of paho's own
 and nothing queued inside it: it opens, pings and closes; the data packets are mqtt_packets'.
@@ -30,7 +30,7 @@ from uplink.targets.mqtt_connection import (
 )
 from uplink.targets.mqtt_packets import INBOUND_BYTES_MAX
 from uplink.targets.mqtt_socket import GatheringContext, GatheringSocket
-from uplink.tls import NAMES_TIMEOUT_S, configure, explained
+from uplink.tls import NAMES_TIMEOUT_S, configure, explained, weakness
 
 
 def build_target(settings: TargetSettings, surroundings: Surroundings) -> "MqttTarget":
@@ -74,6 +74,7 @@ class MqttTarget:
         if self._subscriptions:
             tls_socket.admit_publications()
         connection = MqttConnection(client, events, tls_socket, self._settings)
+        connection.remark(weakness(tls_socket.version()))
         welcome = False
         try:
             connection.wait_for_welcome(waiting, retain=self._retain)

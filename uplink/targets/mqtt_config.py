@@ -1,10 +1,14 @@
 """[targets.NAME] with kind = "mqtt": one broker. The commented sample is uplink/sample.toml."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
 from uplink.settings import Host, OptionalHost, Port, TargetConfig, TargetSettings
+
+ALPN_MAX = 8
+Protocol = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[!-~]+$")]
+"""The name of an application protocol; RFC 7301, 3.1 allows 255 bytes."""
 
 
 class MqttConfig(TargetConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -16,6 +20,10 @@ class MqttConfig(TargetConfig, frozen=True, kw_only=True, forbid_unknown_fields=
     """Empty: tailrace-<gateway>-<target>. Two clients of one id push each other out for ever."""
     server_name: OptionalHost = ""
     """The name that the broker's certificate must carry, where it is not `host`."""
+    tls_min: Literal["1.3", "1.2"] = "1.3"
+    """The oldest TLS that is spoken. "1.2" only for a broker that has nothing newer."""
+    alpn: Annotated[tuple[Protocol, ...], Meta(max_length=ALPN_MAX)] = ()
+    """Protocol names to offer in the TLS handshake (RFC 7301), for ports that serve several."""
     keepalive_s: Annotated[int, Meta(ge=5, le=3_600)] = 15
     connect_timeout_s: Annotated[float, Meta(ge=0.5, le=60)] = 5.0
     reply_timeout_s: Annotated[float, Meta(ge=1, le=600)] = 20.0

@@ -155,6 +155,11 @@ class MqttConnection:
         """What this broker cannot do."""
         return tuple(self._notes)
 
+    def remark(self, note: str | None) -> None:
+        """Add a note about the connection itself, if there is one."""
+        if note is not None:
+            self._notes.append(note)
+
     def wait_for_welcome(self, waiting: Callable[[], None], *, retain: bool) -> None:
         """Wait for the CONNACK and obey it."""
         timeout_s = self._config.connect_timeout_s
