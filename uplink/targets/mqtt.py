@@ -9,6 +9,7 @@ QoS, Retain Available, Server Keep Alive.
 import ssl
 import threading
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
@@ -16,7 +17,9 @@ from paho.mqtt.packettypes import PacketTypes
 
 from common.clock import monotonic_s
 from common.errors import TargetUnavailable
-from uplink.contract import Message, TargetRefused
+from uplink.contract import Foreseen, Message, TargetRefused
+from uplink.expiry import Outlook, peer_validity
+from uplink.renewal import Renewal
 from uplink.settings import TargetSettings
 from uplink.status import offline_message
 from uplink.surroundings import Surroundings
@@ -58,6 +61,8 @@ class MqttTarget:
         self._subscriptions = subscriptions
         self._opening: _Opening | None = None
         self._retain = True
+        self._outlook = Outlook(settings)
+        self._renewal = Renewal(settings, self._load_files)
 
     @property
     def address(self) -> str:
@@ -66,11 +71,10 @@ class MqttTarget:
 
     def connect(self, waiting: Callable[[], None]) -> "MqttConnection":
         """Open a connection. Raises TargetUnavailable or TargetRefused."""
-        context = GatheringContext(ssl.PROTOCOL_TLS_CLIENT)
-        configure(context, self._settings)
-        context.peer_name = self._config.verified_name
-        client, events = self._client(context)
-        tls_socket = self._open(client, context, waiting)
+        files = self._renewal.current()
+        client, events = self._client(files)
+        tls_socket = self._open(client, files.context, waiting)
+        self._outlook.peer = peer_validity(tls_socket.getpeercert())
         if self._subscriptions:
             tls_socket.admit_publications()
         connection = MqttConnection(client, events, tls_socket, self._settings)
@@ -88,7 +92,29 @@ class MqttTarget:
                 connection.drop()
         return connection
 
-    def _client(self, context: GatheringContext) -> tuple[Client, Events]:
+    def stale(self) -> bool:
+        """Return whether renewed files lie ready; the old ones serve until then."""
+        return self._renewal.stale()
+
+    def foreseen(self) -> list[Foreseen]:
+        """Return which certificates end soon, and which new files cannot be used."""
+        foreseen = self._outlook.foreseen()
+        if text := self._renewal.complaint:
+            return [*foreseen, Foreseen(text, text, 0)]
+        return foreseen
+
+    @property
+    def certificate_expires_ms(self) -> int | None:
+        """When our own certificate ends."""
+        return self._outlook.certificate_expires_ms
+
+    def _load_files(self) -> "_Files":
+        context = GatheringContext(ssl.PROTOCOL_TLS_CLIENT)
+        configure(context, self._settings)
+        context.peer_name = self._config.verified_name
+        return _Files(context, self._secret("password_file"))
+
+    def _client(self, files: "_Files") -> tuple[Client, Events]:
         config = self._config
         client = Client(
             CallbackAPIVersion.VERSION2,
@@ -96,10 +122,10 @@ class MqttTarget:
             protocol=MQTTProtocolVersion.MQTTv5,
             reconnect_on_failure=False,
         )
-        client.tls_set_context(context)
+        client.tls_set_context(files.context)
         client.connect_timeout = config.connect_timeout_s
         if config.user:
-            client.username_pw_set(config.user, self._password())
+            client.username_pw_set(config.user, files.password)
         will = self._last_words()
         properties = new_properties(PacketTypes.WILLMESSAGE)
         if will.content_type:
@@ -116,14 +142,14 @@ class MqttTarget:
         client.on_socket_register_write = events.on_socket_register_write
         return client, events
 
-    def _password(self) -> str | None:
-        file = self._settings.password_file
+    def _secret(self, key: str) -> str | None:
+        file = self._settings.file(key)
         if file is None:
             return None
         try:
             return file.read_text().rstrip("\r\n")
         except (OSError, ValueError) as error:
-            raise TargetRefused(f"password_file {file} cannot be read: {error}") from error
+            raise TargetRefused(f"{key} {file} cannot be read: {error}") from error
 
     def _open(
         self, client: Client, context: GatheringContext, waiting: Callable[[], None]
@@ -164,6 +190,13 @@ class MqttTarget:
                 )
 
 
+class _Files(NamedTuple):
+    """What one connection is made with, read from the files of the target together."""
+
+    context: GatheringContext
+    password: str | None
+
+
 class _Opening(threading.Thread):
     """One attempt to open a connection; the client belongs to it until `done` is set."""
 
@@ -178,6 +211,7 @@ class _Opening(threading.Thread):
 
     def run(self) -> None:
         config = mqtt_config(self._settings)
+        self._context.begin()
         properties = new_properties(PacketTypes.CONNECT)
         properties.SessionExpiryInterval = 0
         properties.MaximumPacketSize = INBOUND_BYTES_MAX

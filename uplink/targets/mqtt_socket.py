@@ -134,6 +134,10 @@ class GatheringContext(ssl.SSLContext):
     wrapped: GatheringSocket | None = None
     """The last socket made; paho leaves it open when the handshake fails."""
 
+    def begin(self) -> None:
+        """Forget the last connection: the files it was made with may serve again."""
+        self.wrapped = None
+
     def wrap_socket(self, sock: socket.socket, *args: Any, **options: Any) -> GatheringSocket:
         """Wrap for `peer_name`, whatever name the caller passes."""
         options["server_hostname"] = self.peer_name
