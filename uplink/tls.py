@@ -81,8 +81,8 @@ def configure(context: ssl.SSLContext, settings: TargetSettings) -> None:
     config = mqtt_config(settings)
     context.minimum_version = _VERSIONS[config.tls_min]
     context.options |= ssl.OP_NO_RENEGOTIATION  # Of TLS 1.2; 1.3 has none.
-    if config.alpn:
-        context.set_alpn_protocols(list(config.alpn))
+    if config.protocols:
+        context.set_alpn_protocols(list(config.protocols))
     context.check_hostname = True
     context.verify_mode = ssl.CERT_REQUIRED
     try:

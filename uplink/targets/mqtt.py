@@ -33,6 +33,7 @@ from uplink.targets.mqtt_connection import (
 )
 from uplink.targets.mqtt_packets import INBOUND_BYTES_MAX
 from uplink.targets.mqtt_socket import GatheringContext, GatheringSocket
+from uplink.targets.mqtt_websocket import WebSocket
 from uplink.tls import NAMES_TIMEOUT_S, configure, explained, weakness
 
 
@@ -112,6 +113,9 @@ class MqttTarget:
         context = GatheringContext(ssl.PROTOCOL_TLS_CLIENT)
         configure(context, self._settings)
         context.peer_name = self._config.verified_name
+        if self._config.transport == "websocket":
+            token = self._secret("websocket_token_file")
+            context.new_websocket = lambda: WebSocket(self._config, token)
         return _Files(context, self._secret("password_file"))
 
     def _client(self, files: "_Files") -> tuple[Client, Events]:
@@ -160,9 +164,9 @@ class MqttTarget:
         half a minute; neither stopping nor the health file waits for it.
         """
         config = self._config
-        # Three waits in a row, each bounded by the timeout: name, connection, handshake. Then, for
-        # a certificate with a wrong name, connection and handshake once more.
-        until_s = monotonic_s() + 3 * config.connect_timeout_s + 2 * NAMES_TIMEOUT_S
+        # Four waits in a row, each bounded by the timeout: name, connection, handshake, WebSocket.
+        # Then, for a certificate with a wrong name, connection and handshake once more.
+        until_s = monotonic_s() + 4 * config.connect_timeout_s + 2 * NAMES_TIMEOUT_S
         if self._opening is not None:
             # The last attempt may still hang in the resolver: never start a second one beside it.
             self._await(self._opening, until_s, waiting)
@@ -223,6 +227,8 @@ class _Opening(threading.Thread):
                 clean_start=True,
                 properties=properties,
             )
+        except TargetUnavailable as error:
+            self.error = error
         except (OSError, ValueError) as error:  # UnicodeError of a host name is a ValueError.
             self.error = explained(error, self._settings)
             self.error.__cause__ = error

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from uplink.settings import Host, OptionalHost, Port, TargetConfig, TargetSettings
+from uplink.settings import File, Host, OptionalHost, Port, TargetConfig, TargetSettings
 
 ALPN_MAX = 8
 Protocol = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[!-~]+$")]
@@ -24,9 +24,30 @@ class MqttConfig(TargetConfig, frozen=True, kw_only=True, forbid_unknown_fields=
     """The oldest TLS that is spoken. "1.2" only for a broker that has nothing newer."""
     alpn: Annotated[tuple[Protocol, ...], Meta(max_length=ALPN_MAX)] = ()
     """Protocol names to offer in the TLS handshake (RFC 7301), for ports that serve several."""
+    transport: Literal["tcp", "websocket"] = "tcp"
+    """How MQTT is carried over TLS."""
+    websocket_path: Annotated[str, Meta(max_length=1_024, pattern=r"^/[!-~]*$")] = "/mqtt"
+    websocket_token_file: File = ""
+    """A token to show when the WebSocket is opened: Authorization: Bearer … (RFC 6750)."""
     keepalive_s: Annotated[int, Meta(ge=5, le=3_600)] = 15
     connect_timeout_s: Annotated[float, Meta(ge=0.5, le=60)] = 5.0
     reply_timeout_s: Annotated[float, Meta(ge=1, le=600)] = 20.0
+
+    def __post_init__(self) -> None:
+        """A token is shown where there is something to show it to."""
+        super().__post_init__()
+        if self.websocket_token_file and self.transport != "websocket":
+            raise ValueError('websocket_token_file needs transport = "websocket"')
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The keys whose files only the owner may read."""
+        return (*super().secrets, "websocket_token_file")
+
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        """What is offered in the TLS handshake."""
+        return self.alpn or (("http/1.1",) if self.transport == "websocket" else ())
 
     @property
     def place(self) -> str:

@@ -325,7 +325,8 @@ class MqttConnection:
         if failure is not None:
             return explained(failure, self._settings)
         if self._socket.ended:
-            return TargetUnavailable(f"{self._place} closed the connection")
+            said = f" (WebSocket: {self._socket.farewell})" if self._socket.farewell else ""
+            return TargetUnavailable(f"{self._place} closed the connection{said}")
         return self._overdue()
 
     def _overdue(self) -> TargetUnavailable | None:
