@@ -5,7 +5,22 @@ from pathlib import Path
 
 from common.config import rejected_secret
 from uplink.certificates import validity_of
+from uplink.contract import TargetRefused
 from uplink.settings import TargetSettings
+
+
+def secret_in(settings: TargetSettings, key: str) -> str | None:
+    """Return the secret in the file that a key names, None where it names none.
+
+    Raises TargetRefused when it cannot be read.
+    """
+    file = settings.file(key)
+    if file is None:
+        return None
+    try:
+        return file.read_text().rstrip("\r\n")
+    except (OSError, ValueError) as error:
+        raise TargetRefused(f"{key} {file} cannot be read: {error}") from error
 
 
 def wrong_files(settings: TargetSettings) -> list[tuple[str, str]]:

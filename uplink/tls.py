@@ -11,10 +11,11 @@ import ssl
 from common.errors import TargetUnavailable
 from uplink.contract import TargetRefused
 from uplink.settings import TargetSettings
-from uplink.targets.mqtt_config import MqttConfig, mqtt_config
+from uplink.targets.mqtt_config import MqttConfig, mqtt_config, proxy_of
+from uplink.tunnel import tunnel
 
 NAMES_TIMEOUT_S = 2.0
-"""For each of connecting and shaking hands once more, to read the names of a wrong certificate."""
+"""For connecting, the proxy, and shaking hands once more: to read a wrong certificate's names."""
 
 # OpenSSL's X509_V_ERR_…, x509_vfy.h
 _NOT_YET_VALID = 9
@@ -99,40 +100,42 @@ def configure(context: ssl.SSLContext, settings: TargetSettings) -> None:
         ) from error
 
 
-def explained(error: OSError | ValueError, settings: TargetSettings) -> TargetUnavailable:
+def explained(
+    error: OSError | ValueError, settings: TargetSettings, *, at_proxy: bool = False
+) -> TargetUnavailable:
     """Return the error as a sentence; TargetRefused when waiting alone will not cure it.
 
-    For a certificate with a wrong name it connects once more, 2 * NAMES_TIMEOUT_S at most: call it
-    where that may block.
+    `at_proxy`: it happened on the way to the proxy. For a certificate with a wrong name it connects
+    once more, 3 * NAMES_TIMEOUT_S at most: call it where that may block.
     """
     config = mqtt_config(settings)
-    place = config.place
     if isinstance(error, ssl.SSLCertVerificationError):
-        return TargetRefused(f"{place}: {_unverified(error, settings)}")
+        return TargetRefused(f"{config.place}: {_unverified(error, settings)}")
     if isinstance(error, ssl.SSLError):
         return _from_tls(error, config)
+    host, keys = (config.first_hop[0], "proxy") if at_proxy else (config.host, "host and port")
     if isinstance(error, OSError):
-        return TargetUnavailable(_from_network(error, settings, place))
-    return TargetRefused(f"{config.host!r} is not a host name that can be looked up ({error})")
+        place = f"the proxy {config.proxy}" if at_proxy else config.place
+        return TargetUnavailable(_from_network(error, host, place, keys, config.connect_timeout_s))
+    return TargetRefused(f"{host!r} is not a host name that can be looked up ({error})")
 
 
-def _from_network(error: OSError, settings: TargetSettings, place: str) -> str:
-    config = mqtt_config(settings)
+def _from_network(error: OSError, host: str, place: str, keys: str, timeout_s: float) -> str:
     if isinstance(error, socket.gaierror):
         return (
-            f"the name {config.host} cannot be resolved ({error.strerror}); "
-            "check host, and the gateway's name server"
+            f"the name {host} cannot be resolved ({error.strerror}); "
+            f"check {keys}, and the gateway's name server"
         )
     if isinstance(error, ConnectionRefusedError):
         return (
-            f"{place} refused the connection: nothing listens there; is the broker up, "
-            "are host and port right?"
+            f"{place} refused the connection: nothing listens there; is it up, "
+            f"is what stands in {keys} right?"
         )
     if isinstance(error, TimeoutError) and "handshake" in str(error):
         return f"{place} took the connection but never answered over TLS"
     if isinstance(error, TimeoutError):
         return (
-            f"{place} does not answer (within {config.connect_timeout_s:g} s); check the network "
+            f"{place} does not answer (within {timeout_s:g} s); check the network "
             "and the firewalls on the way"
         )
     if isinstance(error, ConnectionError):
@@ -146,6 +149,11 @@ def _from_tls(error: ssl.SSLError, config: MqttConfig) -> TargetUnavailable:
         return TargetRefused(f"{place}: {_ALERTS[reason]}")
     if reason in _OLD_TLS:
         return TargetRefused(f"{place} {_too_old(config)}")
+    if reason in _NO_TLS and config.proxy:
+        return TargetRefused(
+            f"what the proxy {config.proxy} connected us to, as {place}, does not speak TLS: is it "
+            "the broker's TLS port, or did the proxy answer itself (a captive portal)?"
+        )
     if reason in _NO_TLS:
         return TargetRefused(
             f"{place} does not speak TLS on this port; the broker's TLS port is usually 8883 "
@@ -196,15 +204,16 @@ def _names_presented(settings: TargetSettings) -> list[str]:
     """Return the names in the broker's certificate: one more handshake, everything else checked."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     config = mqtt_config(settings)
-    address = (config.host, config.port)
     try:
+        proxy = proxy_of(settings)
         configure(context, settings)
         context.check_hostname = False  # Its name is the question; its signature is still checked.
-        with (
-            socket.create_connection(address, timeout=NAMES_TIMEOUT_S) as connection,
-            context.wrap_socket(connection, server_hostname=config.verified_name) as wrapped,
-        ):
-            certificate = wrapped.getpeercert() or {}
+        with socket.create_connection(config.first_hop, timeout=NAMES_TIMEOUT_S) as connection:
+            if proxy is not None:
+                tunnel(connection, proxy, config.host, config.port)
+            connection.settimeout(NAMES_TIMEOUT_S)
+            with context.wrap_socket(connection, server_hostname=config.verified_name) as wrapped:
+                certificate = wrapped.getpeercert() or {}
     except (OSError, ValueError, TargetUnavailable):
         return []
     names = certificate.get("subjectAltName", ())

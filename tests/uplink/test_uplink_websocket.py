@@ -45,7 +45,6 @@ def target_of(site: Site) -> MqttTarget:
 def test_a_queue_drains_through_mosquittos_websocket_and_through_its_restart(
     site: Site, subscribe: Callable[..., Subscriber], pki: Pki, tmp_path: Path
 ) -> None:
-    """Seen to bite: with frames that are not masked, mosquitto hangs up."""
     port, listener = websocket_listener(pki)
     folder = tmp_path / "broker"
     folder.mkdir()

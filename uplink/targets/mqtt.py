@@ -17,13 +17,14 @@ from paho.mqtt.packettypes import PacketTypes
 
 from common.clock import monotonic_s
 from common.errors import TargetUnavailable
-from uplink.contract import Foreseen, Message, TargetRefused
+from uplink.contract import Foreseen, Message
 from uplink.expiry import Outlook, peer_validity
+from uplink.files import secret_in
 from uplink.renewal import Renewal
 from uplink.settings import TargetSettings
 from uplink.status import offline_message
 from uplink.surroundings import Surroundings
-from uplink.targets.mqtt_config import client_id, mqtt_config
+from uplink.targets.mqtt_config import client_id, mqtt_config, proxy_of
 from uplink.targets.mqtt_connection import (
     WAITING_SLICE_S,
     Events,
@@ -35,6 +36,7 @@ from uplink.targets.mqtt_packets import INBOUND_BYTES_MAX
 from uplink.targets.mqtt_socket import GatheringContext, GatheringSocket
 from uplink.targets.mqtt_websocket import WebSocket
 from uplink.tls import NAMES_TIMEOUT_S, configure, explained, weakness
+from uplink.tunnel import tunnel
 
 
 def build_target(settings: TargetSettings, surroundings: Surroundings) -> "MqttTarget":
@@ -114,13 +116,16 @@ class MqttTarget:
         configure(context, self._settings)
         context.peer_name = self._config.verified_name
         if self._config.transport == "websocket":
-            token = self._secret("websocket_token_file")
+            token = secret_in(self._settings, "websocket_token_file")
             context.new_websocket = lambda: WebSocket(self._config, token)
-        return _Files(context, self._secret("password_file"))
+        if proxy := proxy_of(self._settings):
+            way = proxy, self._config.host, self._config.port
+            context.tunnel = lambda connection: tunnel(connection, *way)
+        return _Files(context, secret_in(self._settings, "password_file"))
 
     def _client(self, files: "_Files") -> tuple[Client, Events]:
         config = self._config
-        client = Client(
+        client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id=client_id(self._settings),
             protocol=MQTTProtocolVersion.MQTTv5,
@@ -146,15 +151,6 @@ class MqttTarget:
         client.on_socket_register_write = events.on_socket_register_write
         return client, events
 
-    def _secret(self, key: str) -> str | None:
-        file = self._settings.file(key)
-        if file is None:
-            return None
-        try:
-            return file.read_text().rstrip("\r\n")
-        except (OSError, ValueError) as error:
-            raise TargetRefused(f"{key} {file} cannot be read: {error}") from error
-
     def _open(
         self, client: Client, context: GatheringContext, waiting: Callable[[], None]
     ) -> GatheringSocket:
@@ -164,9 +160,9 @@ class MqttTarget:
         half a minute; neither stopping nor the health file waits for it.
         """
         config = self._config
-        # Four waits in a row, each bounded by the timeout: name, connection, handshake, WebSocket.
-        # Then, for a certificate with a wrong name, connection and handshake once more.
-        until_s = monotonic_s() + 4 * config.connect_timeout_s + 2 * NAMES_TIMEOUT_S
+        # Five waits in a row, each bounded by the timeout: name, connection, proxy, handshake,
+        # WebSocket. Then, for a certificate with a wrong name, three of them once more.
+        until_s = monotonic_s() + 5 * config.connect_timeout_s + 3 * NAMES_TIMEOUT_S
         if self._opening is not None:
             # The last attempt may still hang in the resolver: never start a second one beside it.
             self._await(self._opening, until_s, waiting)
@@ -192,6 +188,13 @@ class MqttTarget:
                     f"{self.address} could not be reached: the name server does not answer, or "
                     "the network drops packets"
                 )
+
+
+class _Client(Client):
+    """paho's, deaf to the environment: a variable mqtt_proxy would lead it elsewhere."""
+
+    def _get_proxy(self) -> None:
+        return None
 
 
 class _Files(NamedTuple):
@@ -221,8 +224,7 @@ class _Opening(threading.Thread):
         properties.MaximumPacketSize = INBOUND_BYTES_MAX
         try:
             self._client.connect(
-                config.host,
-                config.port,
+                *config.first_hop,
                 keepalive=config.keepalive_s,
                 clean_start=True,
                 properties=properties,
@@ -230,7 +232,8 @@ class _Opening(threading.Thread):
         except TargetUnavailable as error:
             self.error = error
         except (OSError, ValueError) as error:  # UnicodeError of a host name is a ValueError.
-            self.error = explained(error, self._settings)
+            at_proxy = bool(config.proxy) and not self._context.reached
+            self.error = explained(error, self._settings, at_proxy=at_proxy)
             self.error.__cause__ = error
         finally:
             self.done.set()

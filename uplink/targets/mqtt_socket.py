@@ -186,6 +186,10 @@ class GatheringContext(ssl.SSLContext):
     sslsocket_class = GatheringSocket
     new_websocket: Callable[[], WebSocket] | None = None
     """Makes the frames of each connection, where MQTT is carried in a WebSocket."""
+    tunnel: Callable[[socket.socket], None] | None = None
+    """Has the proxy that was connected to go on to the broker. Raises TargetUnavailable."""
+    reached = False
+    """True once the first hop, proxy or broker, was connected to."""
     peer_name: str
     """The name to verify; paho would pass the host that it connects to."""
     wrapped: GatheringSocket | None = None
@@ -194,9 +198,17 @@ class GatheringContext(ssl.SSLContext):
     def begin(self) -> None:
         """Forget the last connection: the files it was made with may serve again."""
         self.wrapped = None
+        self.reached = False
 
     def wrap_socket(self, sock: socket.socket, *args: Any, **options: Any) -> GatheringSocket:
-        """Wrap for `peer_name`, whatever name the caller passes."""
+        """Wrap for `peer_name`, whatever name the caller passes; behind a proxy, have it open."""
+        self.reached = True
+        if self.tunnel is not None:
+            try:
+                self.tunnel(sock)
+            except TargetUnavailable:
+                sock.close()
+                raise
         options["server_hostname"] = self.peer_name
         wrapped = super().wrap_socket(sock, *args, **options)
         if not isinstance(wrapped, GatheringSocket):
