@@ -192,6 +192,34 @@ def test_files_that_cannot_be_used_never_replace_those_that_can(
     assert site.log.count("act in time") == 1
 
 
+def test_files_that_the_broker_refuses_give_way_to_those_it_accepted(
+    site: Site, own: Own, pki: Pki, tmp_path: Path
+) -> None:
+    """Whole, fitting, and signed by the wrong authority: only the broker can tell.
+
+    Seen to bite: without the way back, the uplink stays refused.
+    """
+    stranger = Authority("another CA").client(tmp_path / "stranger", common_name="stranger")
+    with MosquittoBroker(tmp_path / "broker", pki) as broker:
+        own.configure(broker.port)
+        site.fill(5)
+        site.start()
+        wait_until(lambda: site.detail.get("state") == "online", "it is connected")
+        own.put(stranger)
+        wait_until(lambda: "were refused" in str(site.detail["warnings"]), "it says so")
+        last = site.fill(5)
+        wait_until(lambda: site.detail.get("acked_sequence") == last, "the old ones serve again")
+        (warning,) = site.detail["warnings"]
+        own.put(own.client("mended"))
+        wait_until(lambda: connections(broker, "mended"), "the mended ones are used")
+        wait_until(lambda: not site.detail["warnings"], "there is nothing to warn of any more")
+        assert site.stop() == 0
+
+    assert "does not know the authority that signed our certificate" in warning
+    assert warning.endswith("the ones loaded before serve on")
+    assert site.log.count("files were renewed") == 2
+
+
 def test_one_authority_is_replaced_by_another_without_an_outage(
     site: Site, own: Own, pki: Pki, tmp_path: Path
 ) -> None:

@@ -17,7 +17,7 @@ from paho.mqtt.packettypes import PacketTypes
 
 from common.clock import monotonic_s
 from common.errors import TargetUnavailable
-from uplink.contract import Foreseen, Message
+from uplink.contract import Foreseen, Message, TargetRefused
 from uplink.expiry import Outlook, peer_validity
 from uplink.files import secret_in
 from uplink.renewal import Renewal
@@ -74,6 +74,15 @@ class MqttTarget:
 
     def connect(self, waiting: Callable[[], None]) -> "MqttConnection":
         """Open a connection. Raises TargetUnavailable or TargetRefused."""
+        try:
+            connection = self._connect(waiting)
+        except TargetRefused as error:
+            self._renewal.refused(str(error))
+            raise
+        self._renewal.accepted()
+        return connection
+
+    def _connect(self, waiting: Callable[[], None]) -> "MqttConnection":
         files = self._renewal.current()
         client, events = self._client(files)
         tls_socket = self._open(client, files.context, waiting)
