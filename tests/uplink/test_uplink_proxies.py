@@ -65,7 +65,7 @@ def test_a_queue_drains_through_a_proxy_that_wants_credentials(
     scheme: str,
     transport: str,
 ) -> None:
-    """Seen to bite: with only the first line of CONNECT's answer read, the rest is taken for TLS."""
+    """Seen to bite: with one line of CONNECT's answer read, the rest is taken for TLS."""
     server = certificates.authority.server(tmp_path, hosts=(BROKER, "127.0.0.1"))
     pki = Pki(certificates.pki.ca_file, server, certificates.pki.client)
     port = free_port()
