@@ -40,7 +40,8 @@ What is coming; absent where nothing is
                       the last third of a shorter life), renewed files cannot be used
     `certificate_expires_ms`   when the gateway's own certificate for this target ends
 
-A far side that takes only small messages is told less: first the devices go, then the ledger.
+A far side that takes only small messages is told less: first the devices go, then the ledger, then
+the warnings.
 """
 
 from collections.abc import Iterator
@@ -189,6 +190,8 @@ def online_messages(
     yield _message(edge, msgspec.structs.replace(said, ledger=told, clock_offsets_s=clocks))
     yield _message(edge, msgspec.structs.replace(said, ledger=_ledger_status(ledger, 0)))
     yield _message(edge, said)
+    if said.warnings:
+        yield _message(edge, msgspec.structs.replace(said, warnings=()))
 
 
 def gateway_facts(run_dir: Path) -> GatewayFacts:

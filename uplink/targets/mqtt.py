@@ -110,10 +110,14 @@ class MqttTarget:
 
     def foreseen(self) -> list[Foreseen]:
         """Return which certificates end soon, and which new files cannot be used."""
-        foreseen = self._outlook.foreseen()
+        foreseen = list(self._outlook.foreseen())
         if text := self._renewal.complaint:
-            return [*foreseen, Foreseen(text, text, 0)]
-        return foreseen
+            foreseen.append(Foreseen(text, text, 0))
+        # Subscribers read it too: they need not know where the configuration lies.
+        folder = self._settings.folder
+        return [
+            each._replace(text=each.text.replace(str(folder), folder.name)) for each in foreseen
+        ]
 
     @property
     def certificate_expires_ms(self) -> int | None:
