@@ -3,22 +3,29 @@
 Method: the real target against servers of one's own that note what they were offered.
 """
 
+import ipaddress
 import shutil
 import ssl
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import NameOID
 from scripted_broker import ScriptedBroker
 from uplink_rig import Site, wait_until
 
+from common.clock import now_ns
 from common.errors import TargetUnavailable
 from console.status import look
 from console.status_text import status_text
 from demo.children import free_port
-from demo.pki import Pki
+from demo.pki import Identity, Pki
 from uplink.config import check_cloud, is_error, load_target
 from uplink.contract import Message, TargetRefused
 from uplink.targets.mqtt import MqttTarget
@@ -127,6 +134,58 @@ def test_a_broker_that_speaks_no_offered_protocol_is_told(site: Site, pki: Pki) 
         wait_until(refused, "it refuses the protocol")
 
     assert "speaks none of the protocols in alpn" in str(found[0])
+
+
+WEAK = rsa.generate_private_key(65_537, 1_024)  # noqa: S505 - to be refused
+Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+
+
+def self_made(folder: Path, key: Key, begins: timedelta) -> Pki:
+    """Return a broker's certificate that is its own authority, valid for two days from `begins`."""
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    begin = datetime.fromtimestamp(now_ns() / 1e9, UTC) + begins
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(begin)
+        .not_valid_after(begin + timedelta(days=2))
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    plain = serialization.NoEncryption(), serialization.PrivateFormat.PKCS8
+    identity = Identity(folder / "own.pem", folder / "own.key")
+    identity.cert_file.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    identity.key_file.write_bytes(key.private_bytes(serialization.Encoding.PEM, plain[1], plain[0]))
+    return Pki(identity.cert_file, identity, identity)
+
+
+@pytest.mark.parametrize(
+    ("key", "begins", "trusts", "says"),
+    [
+        (ec.generate_private_key(ec.SECP256R1()), -1, "ours", "is not signed by an authority in"),
+        (ec.generate_private_key(ec.SECP256R1()), 1, "itself", "is not valid yet; is this gateway"),
+        (WEAK, -1, "itself", "key too weak"),
+    ],
+    ids=["self-signed", "not yet valid", "weak key"],
+)
+def test_a_broker_certificate_that_proves_nothing_is_refused(
+    site: Site, pki: Pki, tmp_path: Path, key: Key, begins: int, trusts: str, says: str
+) -> None:
+    own = self_made(tmp_path, key, timedelta(hours=begins))
+    broker = ScriptedBroker(pki)
+    broker.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    broker.context.set_ciphers("ALL:@SECLEVEL=0")  # It serves a key that nobody should.
+    broker.context.load_cert_chain(own.server.cert_file, own.server.key_file)
+    with broker:
+        site.configure(broker.port, ca_file=str(pki.ca_file if trusts == "ours" else own.ca_file))
+        with pytest.raises(TargetRefused) as raised:
+            target_of(site).connect(lambda: None)
+
+    assert says in str(raised.value)
 
 
 @pytest.mark.parametrize("wrong", ['tls_min = "1.1"', 'alpn = "mqtt"', 'alpn = ["a b"]'])
