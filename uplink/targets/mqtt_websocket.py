@@ -3,7 +3,11 @@
     TLS ──▶ GET /mqtt · Upgrade: websocket · subprotocol mqtt ──▶ 101 ──▶ binary frames both ways
 
 No I/O here: the socket of mqtt_socket.py hands over what came and sends what is returned. Packets
-need not align with frames, so that one frame carries everything that a flush sends.
+need not align with frames, so that one frame carries everything that a flush sends. Brokers answer
+with a frame for each acknowledgement: such short, whole frames are read here, because that is most
+of what a WebSocket costs; wsproto judges everything else, always by whole frames.
+
+    FIN 0x80 | opcode · length (126: u16 follows, 127: u64) · payload, unmasked from the server
 """
 
 from http import HTTPStatus
@@ -30,7 +34,16 @@ SUBPROTOCOL = "mqtt"
 FRAME_BYTES_MAX = 65_535
 """What fits a length of two bytes; some servers take no longer frame."""
 HTTPS_PORT = 443
+INBOUND_FRAME_BYTES_MAX = 1024**2
+"""Some packets of INBOUND_BYTES_MAX, or very many acknowledgements."""
+ANSWER_BYTES_MAX = 16 * 1024
+"""Of the head of the answer to the upgrade."""
 NORMAL_CLOSURE = 1_000
+
+# RFC 6455, 5.2
+_FIN, _OPCODE, _CONTROL, _MASKED = 0x80, 0x0F, 0x08, 0x80
+_WHOLE_BINARY = 0x82
+_LENGTH_U16 = 126
 
 _UPGRADE_REFUSED = {
     401: "wants to know who asks: set websocket_token_file, or renew what is in it",
@@ -49,6 +62,10 @@ class WebSocket:
         self._config = config
         self._token = token
         self._protocol = WSConnection(ConnectionType.CLIENT)
+        self._pending = bytearray()
+        """What came and is no whole answer, or no whole frame, yet."""
+        self._fragmented = False
+        """True between the frames of one message."""
         self.replies = bytearray()
         """What must be sent without being asked for: pongs, the answer to a close."""
         self.farewell: str | None = None
@@ -90,13 +107,17 @@ class WebSocket:
         place = self.place
         if not data:
             raise TargetUnavailable(f"{place} closed the connection instead of opening a WebSocket")
+        self._pending += data
+        head, end, rest = self._pending.partition(b"\r\n\r\n")
+        if not b"HTTP/".startswith(head[:5]) or len(head) > ANSWER_BYTES_MAX:
+            raise self._no_websocket("it answers something else")
+        if not end:
+            return False
+        self._pending = rest
         try:
-            self._protocol.receive_data(data)
+            self._protocol.receive_data(bytes(head + end))
         except RemoteProtocolError as error:
-            raise TargetRefused(
-                f"{place} does not speak WebSocket ({error}); are port and websocket_path right? "
-                'A broker without WebSocket wants transport = "tcp"'
-            ) from error
+            raise self._no_websocket(str(error)) from error
         for event in self._protocol.events():
             if isinstance(event, RejectConnection):
                 raise _refused(place, event)
@@ -108,6 +129,12 @@ class WebSocket:
                     )
                 return True
         return False
+
+    def _no_websocket(self, why: str) -> TargetRefused:
+        return TargetRefused(
+            f"{self.place} does not speak WebSocket ({why}); are port and websocket_path right? "
+            'A broker without WebSocket wants transport = "tcp"'
+        )
 
     def framed(self, packets: bytes | bytearray) -> bytes:
         """Return the bytes in binary frames; nothing once the server has closed."""
@@ -129,22 +156,57 @@ class WebSocket:
 
         Raises ProtocolFault: drop the connection.
         """
+        pending = self._pending
+        pending += data
         carried = bytearray()
-        try:
-            self._protocol.receive_data(data)
-            for event in self._protocol.events():
-                if isinstance(event, BytesMessage):
-                    carried += event.data
-                elif isinstance(event, Ping):
-                    self.replies += self._protocol.send(event.response())
-                elif isinstance(event, CloseConnection):
-                    self.farewell = f"{event.code}{f' {event.reason}' if event.reason else ''}"
-                    self.replies += self._protocol.send(event.response())
-                elif isinstance(event, TextMessage):
-                    raise ProtocolFault("a WebSocket frame of text; MQTT's are binary")
-        except RemoteProtocolError as error:
-            raise ProtocolFault(f"what is no WebSocket frame ({error})") from error
+        at, end = 0, len(pending)
+        while end - at >= 2:  # noqa: PLR2004 - opcode and the first length byte
+            head, length = pending[at], pending[at + 1]
+            if head == _WHOLE_BINARY and length < _LENGTH_U16 and not self._fragmented:
+                start, stop = at + 2, at + 2 + length
+                if stop > end:
+                    break
+                carried += pending[start:stop]
+            else:
+                stop = at + _frame_bytes(pending, at)
+                if stop > end:
+                    break
+                if head & _OPCODE < _CONTROL:
+                    self._fragmented = not head & _FIN
+                carried += self._judged(bytes(pending[at:stop]))
+            at = stop
+        del pending[:at]
         return bytes(carried)
+
+    def _judged(self, frame: bytes) -> bytes:
+        carried = bytearray()
+        self._protocol.receive_data(frame)
+        for event in self._protocol.events():
+            if isinstance(event, BytesMessage):
+                carried += event.data
+            elif isinstance(event, Ping):
+                self.replies += self._protocol.send(event.response())
+            elif isinstance(event, CloseConnection):  # Also what wsproto says to no frame at all.
+                self.farewell = f"{event.code}{f' {event.reason}' if event.reason else ''}"
+                self.replies += self._protocol.send(event.response())
+            elif isinstance(event, TextMessage):
+                raise ProtocolFault("a WebSocket frame of text; MQTT's are binary")
+        return bytes(carried)
+
+
+def _frame_bytes(pending: bytearray, at: int) -> int:
+    """Return how long the frame is as a whole, or more than has come while that is not known."""
+    length, start = pending[at + 1] & ~_MASKED, 2
+    if length >= _LENGTH_U16:
+        start += 2 if length == _LENGTH_U16 else 8
+        if at + start > len(pending):
+            return start
+        length = int.from_bytes(pending[at + 2 : at + start], "big")
+    if length > INBOUND_FRAME_BYTES_MAX:
+        raise ProtocolFault(
+            f"a WebSocket frame of {length} bytes, {INBOUND_FRAME_BYTES_MAX} at most"
+        )
+    return start + length
 
 
 def _refused(place: str, answer: RejectConnection) -> TargetUnavailable:
