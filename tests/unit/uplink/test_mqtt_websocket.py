@@ -38,7 +38,7 @@ def filled(size: int) -> bytes:
 def test_the_bytes_come_out_however_they_are_framed_and_cut(
     sent: list[list[int]], pings_each: int, cuts: list[int]
 ) -> None:
-    """Seen to bite: with fragments that are not remembered, or a length of 126 taken for short."""
+    """Seen to bite: with a length of 126 taken for a short one."""
     client, server, answer = opened()
     stream = bytearray(answer)
     pings = 0
@@ -118,5 +118,15 @@ def test_what_is_no_frame_ends_the_websocket(frame: bytes) -> None:
     client.answered(answer)
 
     assert client.unframed(frame) == b""
+    assert client.farewell is not None
+    assert client.farewell.startswith("1002")
+
+
+def test_a_new_message_within_another_ends_the_websocket() -> None:
+    """Seen to bite: with the beginning of a message that is not remembered."""
+    client, _, answer = opened()
+    client.answered(answer)
+
+    assert client.unframed(b"\x02\x01x" + b"\x82\x01y") == b"x"
     assert client.farewell is not None
     assert client.farewell.startswith("1002")
