@@ -259,8 +259,11 @@ class Uplink:
     def _change_over(self, connection: Connection) -> None:
         """Make room for a connection with the files that were renewed; nobody need notice."""
         log.info("files were renewed: connecting again", target=self._report.target)
-        busy = self._drain.in_flight, self._speaker
-        self._exchange_until(connection, lambda: not (busy[0] or busy[1].speaking), LEAVE_S)
+
+        def quiet() -> bool:
+            return not (self._drain.in_flight or self._speaker.speaking)
+
+        self._exchange_until(connection, quiet, LEAVE_S)
         self._take_back("")
 
     def _exchange_until(

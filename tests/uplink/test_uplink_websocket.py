@@ -114,15 +114,21 @@ def test_a_websocket_that_the_broker_closes_is_told_with_its_reason(site: Site, 
         sides.append(WebSocketSide(connection))
         return sides[-1]
 
-    with ScriptedBroker(pki, dress=dress) as broker:
+    def close_once() -> list[bytes]:
+        """In the broker's own thread, when the CONNECT was answered."""
+        if sides[0].frames and not sides[0].closed:
+            sides[0].close(1008, "tenant is suspended")
+        return []
+
+    with ScriptedBroker(pki, dress=dress, idle=close_once) as broker:
         site.configure(broker.port, transport="websocket")
         connection = target_of(site).connect(lambda: None)
-        sides[0].close(1008, "tenant is suspended")
         with pytest.raises(TargetUnavailable) as raised:
             wait_until(lambda: connection.exchange(0.1), "it notices")
         connection.close()
 
     assert "closed the connection (WebSocket: 1008 tenant is suspended)" in str(raised.value)
+    assert sides[0].closed_with == 1008, "the close was answered"
 
 
 @pytest.mark.parametrize(

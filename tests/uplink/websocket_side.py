@@ -31,6 +31,7 @@ class WebSocketSide:
         self.frames: list[int] = []
         """The size of each data frame, or part of one, as it came."""
         self.pongs = 0
+        self.closed = False
         self.closed_with: int | None = None
         self._upgrade()
 
@@ -80,6 +81,7 @@ class WebSocketSide:
 
     def close(self, code: int, reason: str) -> None:
         """Close the WebSocket, with a reason."""
+        self.closed = True
         self._send(CloseConnection(code=code, reason=reason))
 
 

@@ -9,6 +9,7 @@ handshake; used by one thread.
 import socket
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from common.clock import monotonic_s
@@ -148,7 +149,10 @@ class GatheringSocket(ssl.SSLSocket):
         carried = websocket.unframed(data)
         self._outgoing += websocket.replies
         websocket.replies.clear()
-        self.ended = self.ended or websocket.farewell is not None
+        if websocket.farewell is not None:
+            self.ended = True
+            with suppress(OSError):  # A courtesy: the close is answered where that is possible.
+                super().send(self._outgoing)
         return carried
 
     @property
