@@ -92,6 +92,10 @@ class UplinkStatus(msgspec.Struct, kw_only=True):
     set_aside: int
     in_flight: int
     error: str | None
+    notes: list[str]
+    """What this far side, or the connection to it, cannot do."""
+    warnings: list[str]
+    """What a person must do soon: a certificate that ends, new files that cannot be used."""
 
 
 class QueueStatus(msgspec.Struct, kw_only=True):
@@ -306,6 +310,8 @@ def _uplinks(fresh: dict[str, Health], at_ns: int) -> list[UplinkStatus]:
             set_aside=told.set_aside,
             in_flight=told.in_flight,
             error=told.error,
+            notes=told.notes,
+            warnings=told.warnings,
         )
         for process, health in fresh.items()
         if (told := account(health, UplinkAccount)).target is not None

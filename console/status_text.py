@@ -1,6 +1,6 @@
 """`tailrace status` for people."""
 
-from console.status import DeviceStatus, QueueStatus, Status
+from console.status import DeviceStatus, QueueStatus, Status, UplinkStatus
 from console.tables import count, milliseconds, rate, size, span, table
 
 
@@ -138,4 +138,9 @@ def _uplinks(status: Status) -> list[str]:
         for each in status.uplinks
     ]
     header = ("TARGET", "STATE", "LAST ACK", "BEHIND", "PUBLISHED", "REFUSED", "SET ASIDE")
-    return table(header, rows, [each.error for each in status.uplinks]) if rows else []
+    return table(header, rows, [_remarks(each) for each in status.uplinks]) if rows else []
+
+
+def _remarks(uplink: UplinkStatus) -> str:
+    """Return a line for each thing that a person should know about a target."""
+    return "\n".join([*filter(None, [uplink.error]), *uplink.warnings, *uplink.notes])

@@ -85,6 +85,12 @@ class Authority:
         """Issue a certificate, good for broker and client, that ended an hour ago."""
         return self._issue(folder, name, _subject(hosts[0], hosts), (timedelta(days=2), -EARLIER))
 
+    def ending(
+        self, folder: Path, name: str, left: timedelta, *, hosts: tuple[str, ...] = LOCAL_NAMES
+    ) -> Identity:
+        """Issue a certificate, good for broker and client, that is two days old and ends soon."""
+        return self._issue(folder, name, _subject(hosts[0], hosts), (timedelta(days=2), left))
+
     def _issue(
         self, folder: Path, name: str, subject: _Subject, valid: tuple[timedelta, timedelta]
     ) -> Identity:

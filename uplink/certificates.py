@@ -6,6 +6,7 @@ issuer, validity { notBefore, notAfter }, … } }. Only the path to `validity` i
 
 import re
 import ssl
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -55,15 +56,32 @@ def _shown(at: datetime) -> str:
 
 
 def validity_of(cert_file: Path) -> Validity:
-    """Return the validity of the first certificate in a PEM file.
+    """Return the validity of the first certificate in a PEM file: of a chain it is our own.
 
     Raises OSError, or ValueError when there is none in it that can be understood.
     """
-    found = _PEM.search(cert_file.read_bytes().decode("ascii", errors="replace"))
-    if found is None:
+    return next(_validities(cert_file))
+
+
+def validities_of(ca_file: Path) -> list[Validity]:
+    """Return the validity of every certificate in a PEM file; at least one.
+
+    Raises OSError, or ValueError when there is none in it, or one that cannot be understood.
+    """
+    return list(_validities(ca_file))
+
+
+def _validities(pem_file: Path) -> Iterator[Validity]:
+    found = _PEM.findall(pem_file.read_bytes().decode("ascii", errors="replace"))
+    if not found:
         raise ValueError("holds no PEM certificate (-----BEGIN CERTIFICATE-----)")
+    for each in found:
+        yield _understood(each)
+
+
+def _understood(pem: str) -> Validity:
     try:
-        return _validity(ssl.PEM_cert_to_DER_cert(found[0]))
+        return _validity(ssl.PEM_cert_to_DER_cert(pem))
     except (IndexError, ValueError) as error:
         raise ValueError("holds a certificate that cannot be understood") from error
 

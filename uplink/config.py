@@ -22,7 +22,7 @@ from common.config import (
     suggestion,
     table_at,
 )
-from common.errors import ConfigError, Finding
+from common.errors import Caution, ConfigError, Finding
 from common.plant import GatewayConfig, Name
 from uplink.certificates import validity_of
 from uplink.files import wrong_files
@@ -52,7 +52,7 @@ class ValidityFinding(Finding):
 
 def is_error(finding: Finding) -> bool:
     """Return whether a check that found this has failed."""
-    return not isinstance(finding, ValidityFinding) or finding.severity == "error"
+    return not isinstance(finding, (Caution, ValidityFinding)) or finding.severity == "error"
 
 
 def check_cloud(config_dir: Path) -> list[Finding]:
@@ -75,7 +75,7 @@ def load_target(config_dir: Path, target: str, gateway: str) -> TargetSettings |
     mine = [
         finding
         for finding in findings
-        if not isinstance(finding, ValidityFinding)
+        if not isinstance(finding, (Caution, ValidityFinding))
         and (not finding.where.startswith("targets.") or _within(finding.where, own))
     ]
     if mine:
@@ -147,6 +147,8 @@ def _target(
     for key, text in wrong_files(settings):
         findings.append(document.finding(f"{where}.{key}", text))
     usable = len(findings) == before
+    if isinstance(config, MqttConfig) and config.tls_min == "1.2":
+        findings.append(_old_tls_allowed(document, f"{where}.tls_min"))
     if found := _validity_finding(settings, document, f"{where}.cert_file"):
         findings.append(found)
     return settings if usable else None
@@ -170,6 +172,11 @@ def _check_choice(
     if isinstance(written, str) and written not in known:
         text = f"unknown {key} {written!r}{suggestion(written, list(known))}"
         findings.append(document.finding(f"{where}.{key}", text))
+
+
+def _old_tls_allowed(document: Document, where: str) -> Caution:
+    text = "TLS 1.2 is allowed: enable TLS 1.3 in the broker, then remove this key"
+    return Caution(document.place(where), where, text)
 
 
 def _validity_finding(

@@ -6,7 +6,7 @@ of each. Who is responsible: the queue, until the far side has answered `Verdict
 
 import enum
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from common.errors import TargetUnavailable
 from common.records import GapRecord, Record
@@ -148,6 +148,37 @@ class Target(Protocol):
 
         Raises TargetUnavailable (away: try again soon) or TargetRefused (a person must act).
         """
+        ...
+
+
+class Foreseen(NamedTuple):
+    """Something that will go wrong one day, unless a person acts."""
+
+    subject: str
+    text: str
+    """A sentence that begins with the subject."""
+    step: int
+    """Rises as it becomes more urgent: then it is logged again."""
+
+
+@runtime_checkable
+class Tended(Protocol):
+    """What a target also has that is connected with files which are renewed on disk, or end.
+
+    All of it is asked for many times a second, connected or not.
+    """
+
+    def stale(self) -> bool:
+        """Return whether to leave in order and connect anew, or to connect before it is time."""
+        ...
+
+    def foreseen(self) -> list[Foreseen]:
+        """Return what a person must know in time."""
+        ...
+
+    @property
+    def certificate_expires_ms(self) -> int | None:
+        """When our own certificate ends, ms since the epoch."""
         ...
 
 

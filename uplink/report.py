@@ -21,6 +21,9 @@ class Report:
         """Of the target: `online`, `away`, `refused`."""
         self.error: str | None = None
         self.notes: tuple[str, ...] = ()
+        self.warnings: tuple[str, ...] = ()
+        """What a person must do soon."""
+        self.certificate_expires_ms: int | None = None
         self.acked_sequence = 0
         self.last_ack_at_ns: int | None = None
         self.published = 0
@@ -38,6 +41,8 @@ class Report:
             "state": self.state,
             "error": self.error,
             "notes": list(self.notes),
+            "warnings": list(self.warnings),
+            "certificate_expires_ms": self.certificate_expires_ms,
             "acked_sequence": self.acked_sequence,
             "last_ack_at_ns": self.last_ack_at_ns,
             "published": self.published,

@@ -30,6 +30,7 @@ from uplink.report import Report
 from uplink.settings import IN_FLIGHT_MAX
 from uplink.speaking import Speaker
 from uplink.surroundings import Surroundings
+from uplink.tending import Tending
 
 TURN_MAX = 2 * IN_FLIGHT_MAX
 """Messages looked at before the network is served again."""
@@ -75,6 +76,7 @@ class Uplink:
         self._letters = Letters(cursor, wording, report)
         self._speaker = Speaker(surroundings, report, self._letters)
         self._patience = Patience()
+        self._tending = Tending(target, report)
         report.acked_sequence = cursor.position
 
     def run(self) -> None:
@@ -95,7 +97,7 @@ class Uplink:
             connected_at_s = monotonic_s()
             try:
                 self._welcome(connection)
-                while not self._stopping.requested:
+                while not (self._stopping.requested or self._tending.renewed()):
                     self._turn(connection)
                 self._leave(connection)
             finally:
@@ -244,12 +246,25 @@ class Uplink:
         self._speaker.speak(connection, self._drain.position)
 
     def _leave(self, connection: Connection) -> None:
-        """Wait a little for the answers in flight, then say that we go."""
+        """Wait a little for the answers in flight, then say that we go, unless we come back."""
+        if not self._stopping.requested:
+            self._change_over(connection)
+            return
         self._report.process_state = "stopping"
         self._report.write()
         self._exchange_until(connection, lambda: not self._drain.in_flight, LEAVE_S)
         self._speaker.say_goodbye(connection)
         self._exchange_until(connection, lambda: not self._speaker.speaking, GOODBYE_S)
+
+    def _change_over(self, connection: Connection) -> None:
+        """Make room for a connection with the files that were renewed; nobody need notice."""
+        log.info("files were renewed: connecting again", target=self._report.target)
+
+        def quiet() -> bool:
+            return not (self._drain.in_flight or self._speaker.speaking)
+
+        self._exchange_until(connection, quiet, LEAVE_S)
+        self._take_back("")
 
     def _exchange_until(
         self, connection: Connection, done: Callable[[], bool], most_s: float
@@ -283,5 +298,7 @@ class Uplink:
             )
         until_s = monotonic_s() + delay_s
         while monotonic_s() < until_s and not self._stopping.requested:
+            if self._tending.renewed():
+                break
             time.sleep(min(REST_SLICE_S, delay_s))
             report.write_when_due()

@@ -39,6 +39,11 @@ class TargetConfig(PayloadConfig, frozen=True, kw_only=True, forbid_unknown_fiel
     in_flight_max: Annotated[int, Meta(ge=1, le=IN_FLIGHT_MAX)] = 100
     """Messages published and not yet acknowledged; the far side may lower it."""
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The keys whose files only the owner may read."""
+        return ("key_file", "password_file")
+
     def __post_init__(self) -> None:
         """A certificate without its key proves nothing, a password needs a user."""
         if bool(self.cert_file) != bool(self.key_file):
@@ -58,6 +63,19 @@ class TargetSettings:
     cert_file: Path | None
     key_file: Path | None
     password_file: Path | None
+    folder: Path
+    """What relative files of this target are relative to."""
+
+    def file(self, key: str) -> Path | None:
+        """Return the file that a key of the table names, None where it names none."""
+        named = getattr(self.config, key)
+        return self.folder / named if named else None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every file that a connection is made with."""
+        keys = ("ca_file", "cert_file", *self.config.secrets)
+        return tuple(path for path in map(self.file, keys) if path is not None)
 
 
 def resolved_settings(
@@ -76,4 +94,5 @@ def resolved_settings(
         cert_file=resolved(config.cert_file),
         key_file=resolved(config.key_file),
         password_file=resolved(config.password_file),
+        folder=folder,
     )

@@ -6,6 +6,8 @@ again for a while, so that it never stands in the data's way.
 
 from collections.abc import Sequence
 
+import msgspec
+
 from common.clock import monotonic_s
 from uplink.contract import Connection, Message, Verdict
 from uplink.intake import RECORDS_MAX
@@ -93,6 +95,11 @@ class Speaker:
             queue_depth=depth,
             acked_sequence=position,
             set_aside=report.set_aside,
+        )
+        said = msgspec.structs.replace(
+            said,
+            warnings=report.warnings,
+            certificate_expires_ms=report.certificate_expires_ms,
         )
         ledger = self._reader.ledger(delivered=position)
         forms = list(online_messages(self._edge, said, ledger, gateway_facts(report.run_dir)))

@@ -6,7 +6,8 @@
                "lost":{"queue-full":500},
                "devices":{"press":{"collected":…,…},"meter":{…}}},
      "autonomy_h":712.5,"queue_bytes":81920,"capacity_bytes":8589934592,"when_full":"drop-oldest",
-     "clock_offsets_s":{"robot":-0.012}}
+     "clock_offsets_s":{"robot":-0.012},
+     "certificate_expires_ms":1765440005000,"warnings":["our certificate … expires on …; renew it"]}
 
 The ledger
     Samples, since the queue was begun, as this target sees them: `delivered` is what it has had,
@@ -34,7 +35,13 @@ The gateway's own clock, as the normalizer says; absent while it says nothing
     `clock`           `synchronised`, `unsynchronised` (nothing keeps it right), `stepped` (it was
                       set within the last ten minutes), `unknown`
 
-A far side that takes only small messages is told less: first the devices go, then the ledger.
+What is coming; absent where nothing is
+    `warnings`        sentences on what a person must do soon: a certificate ends within 30 days (or
+                      the last third of a shorter life), renewed files cannot be used
+    `certificate_expires_ms`   when the gateway's own certificate for this target ends
+
+A far side that takes only small messages is told less: first the devices go, then the ledger, then
+the warnings.
 """
 
 from collections.abc import Iterator
@@ -124,6 +131,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     when_full: str | None = None
     clock_offsets_s: dict[str, float] = {}
     clock: str | None = None
+    warnings: tuple[str, ...] = ()
+    certificate_expires_ms: int | None = None
 
 
 def edge_path(root: str, gateway: str) -> str:
@@ -181,6 +190,8 @@ def online_messages(
     yield _message(edge, msgspec.structs.replace(said, ledger=told, clock_offsets_s=clocks))
     yield _message(edge, msgspec.structs.replace(said, ledger=_ledger_status(ledger, 0)))
     yield _message(edge, said)
+    if said.warnings:
+        yield _message(edge, msgspec.structs.replace(said, warnings=()))
 
 
 def gateway_facts(run_dir: Path) -> GatewayFacts:

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from paho.mqtt import _packet
 from paho.mqtt.enums import MQTTProtocolVersion
@@ -74,6 +74,16 @@ def take(message: Published) -> list[bytes]:
     return [puback(message.packet_id)]
 
 
+class Stream(Protocol):
+    """What carries MQTT: a TLS connection, or something on top of one."""
+
+    def recv(self, buflen: int, /) -> bytes: ...
+
+    def sendall(self, data: bytes, /) -> None: ...
+
+    def settimeout(self, value: float | None, /) -> None: ...
+
+
 class ScriptedBroker:
     """Listens on 127.0.0.1 and serves one connection at a time, in a thread of its own."""
 
@@ -84,17 +94,21 @@ class ScriptedBroker:
         *,
         welcome: Callable[[int], bytes | None] = lambda _connection: connack(),
         idle: Callable[[], list[bytes]] | None = None,
+        dress: Callable[[ssl.SSLSocket], Stream] = lambda connection: connection,
     ) -> None:
         """`welcome` gives the CONNACK of the n-th connection, None for silence.
 
-        `idle` is asked what to send when nothing has come for IDLE_S.
+        `idle` is asked what to send when nothing has come for IDLE_S. `dress` puts something
+        between TLS and MQTT.
         """
+        self._dress = dress
         self._idle = idle
         self._answers = answers
         self._welcome = welcome
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._context.minimum_version = ssl.TLSVersion.TLSv1_3
-        self._context.load_cert_chain(pki.server.cert_file, pki.server.key_file)
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        """To be changed before it is entered."""
+        self.context.minimum_version = ssl.TLSVersion.TLSv1_3
+        self.context.load_cert_chain(pki.server.cert_file, pki.server.key_file)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._connection: socket.socket | None = None
         self._thread = threading.Thread(target=self._serve, name="scripted broker")
@@ -103,6 +117,8 @@ class ScriptedBroker:
         """Every CONNECT packet."""
         self.messages: list[Published] = []
         self.goodbyes = 0
+        self.alpn: str | None = None
+        """The protocol that the last TLS handshake agreed upon."""
         self._count = 0
 
     def __enter__(self) -> Self:
@@ -129,13 +145,14 @@ class ScriptedBroker:
             except OSError:
                 return
             try:
-                with self._context.wrap_socket(raw, server_side=True) as connection:
+                with self.context.wrap_socket(raw, server_side=True) as connection:
                     self._connection = connection
-                    self._talk(connection)
+                    self.alpn = connection.selected_alpn_protocol()
+                    self._talk(self._dress(connection))
             except OSError:
                 raw.close()  # The client left in its own way; that is its right.
 
-    def _talk(self, connection: ssl.SSLSocket) -> None:
+    def _talk(self, connection: Stream) -> None:
         connection.settimeout(IDLE_S if self._idle else None)
         while (packet := self._next(connection)) is not None:
             head, body = packet
@@ -156,7 +173,7 @@ class ScriptedBroker:
                 self.goodbyes += 1
                 return
 
-    def _next(self, connection: ssl.SSLSocket) -> tuple[int, bytes] | None:
+    def _next(self, connection: Stream) -> tuple[int, bytes] | None:
         while True:
             try:
                 return _read_packet(connection)
@@ -178,7 +195,7 @@ class ScriptedBroker:
         return message
 
 
-def _read_packet(connection: ssl.SSLSocket) -> tuple[int, bytes] | None:
+def _read_packet(connection: Stream) -> tuple[int, bytes] | None:
     """Return (first byte, body) of the next packet, None at the end of the connection."""
     head = connection.recv(1)
     if not head:

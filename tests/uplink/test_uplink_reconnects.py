@@ -6,10 +6,14 @@ Method: the target connects again and again in this process, in each way that a 
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from proxies import HttpProxy
+from relay import Relay
 from scripted_broker import ScriptedBroker, connack
 from uplink_rig import Site, wait_until
+from websocket_side import rejection
 
 from common.errors import TargetUnavailable
 from demo.children import free_port
@@ -37,6 +41,8 @@ def open_files() -> int:
         ("cut", lambda _: b"\x30\x00"),
         ("untrusted", lambda _: connack()),
         ("absent", lambda _: connack()),
+        ("not upgraded", lambda _: connack()),
+        ("not passed on", lambda _: connack()),
     ],
 )
 def test_reconnecting_leaves_nothing_behind(
@@ -49,9 +55,16 @@ def test_reconnecting_leaves_nothing_behind(
     ca_file = pki.ca_file
     if ending == "untrusted":
         ca_file = Authority("another CA").write_ca(tmp_path / "other.pem")
-    with ScriptedBroker(pki, welcome=welcome) as broker:
+    more: dict[str, object] = {"transport": "websocket"} if ending == "not upgraded" else {}
+    dress: Callable[[Any], Any] = rejection(403) if more else lambda connection: connection
+    with (
+        ScriptedBroker(pki, welcome=welcome, dress=dress) as broker,
+        Relay(HttpProxy(broker.port, login=True)) as proxy,
+    ):
+        if ending == "not passed on":
+            more = {"proxy": f"http://127.0.0.1:{proxy.port}"}
         port = free_port() if ending == "absent" else broker.port
-        site.configure(port, ca_file=str(ca_file))
+        site.configure(port, ca_file=str(ca_file), **more)
         settings = load_target(site.config_dir, "uns", "g1")
         assert settings is not None
         target = MqttTarget(settings, last_words)

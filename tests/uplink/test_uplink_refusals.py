@@ -179,6 +179,7 @@ def test_a_broker_that_speaks_only_tls_1_2_is_told(site: Site, pki: Pki) -> None
     with OtherServer(pki) as server:
         site.configure(server.port)
         start_and_read_error(site, "speaks only TLS 1.2 or older; Tailrace needs TLS 1.3")
+        assert 'set tls_min = "1.2"' in site.detail["error"]
         assert site.detail["state"] == "refused"
 
 

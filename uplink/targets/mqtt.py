@@ -1,4 +1,4 @@
-"""MQTT 5 over TLS 1.3: the modules named mqtt… are the only ones that know paho.
+"""MQTT 5 over TLS: the modules named mqtt… are the only ones that know paho.
 
 One client object per connection, clean start, no session at the broker, no thread of paho's own
 and nothing queued inside it: it opens, pings and closes; the data packets are mqtt_packets'.
@@ -9,6 +9,7 @@ QoS, Retain Available, Server Keep Alive.
 import ssl
 import threading
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
@@ -16,11 +17,14 @@ from paho.mqtt.packettypes import PacketTypes
 
 from common.clock import monotonic_s
 from common.errors import TargetUnavailable
-from uplink.contract import Message, TargetRefused
+from uplink.contract import Foreseen, Message, TargetRefused
+from uplink.expiry import Outlook, peer_validity
+from uplink.files import secret_in
+from uplink.renewal import Renewal
 from uplink.settings import TargetSettings
 from uplink.status import offline_message
 from uplink.surroundings import Surroundings
-from uplink.targets.mqtt_config import client_id, mqtt_config
+from uplink.targets.mqtt_config import client_id, mqtt_config, proxy_of
 from uplink.targets.mqtt_connection import (
     WAITING_SLICE_S,
     Events,
@@ -30,7 +34,9 @@ from uplink.targets.mqtt_connection import (
 )
 from uplink.targets.mqtt_packets import INBOUND_BYTES_MAX
 from uplink.targets.mqtt_socket import GatheringContext, GatheringSocket
-from uplink.tls import NAMES_TIMEOUT_S, configure, explained
+from uplink.targets.mqtt_websocket import WebSocket
+from uplink.tls import NAMES_TIMEOUT_S, configure, explained, weakness
+from uplink.tunnel import tunnel
 
 
 def build_target(settings: TargetSettings, surroundings: Surroundings) -> "MqttTarget":
@@ -58,6 +64,8 @@ class MqttTarget:
         self._subscriptions = subscriptions
         self._opening: _Opening | None = None
         self._retain = True
+        self._outlook = Outlook(settings)
+        self._renewal = Renewal(settings, self._load_files)
 
     @property
     def address(self) -> str:
@@ -66,14 +74,23 @@ class MqttTarget:
 
     def connect(self, waiting: Callable[[], None]) -> "MqttConnection":
         """Open a connection. Raises TargetUnavailable or TargetRefused."""
-        context = GatheringContext(ssl.PROTOCOL_TLS_CLIENT)
-        configure(context, self._settings)
-        context.peer_name = self._config.verified_name
-        client, events = self._client(context)
-        tls_socket = self._open(client, context, waiting)
+        try:
+            connection = self._connect(waiting)
+        except TargetRefused as error:
+            self._renewal.refused(str(error))
+            raise
+        self._renewal.accepted()
+        return connection
+
+    def _connect(self, waiting: Callable[[], None]) -> "MqttConnection":
+        files = self._renewal.current()
+        client, events = self._client(files)
+        tls_socket = self._open(client, files.context, waiting)
+        self._outlook.peer = peer_validity(tls_socket.getpeercert())
         if self._subscriptions:
             tls_socket.admit_publications()
         connection = MqttConnection(client, events, tls_socket, self._settings)
+        connection.remark(weakness(tls_socket.version()))
         welcome = False
         try:
             connection.wait_for_welcome(waiting, retain=self._retain)
@@ -87,18 +104,50 @@ class MqttTarget:
                 connection.drop()
         return connection
 
-    def _client(self, context: GatheringContext) -> tuple[Client, Events]:
+    def stale(self) -> bool:
+        """Return whether renewed files lie ready; the old ones serve until then."""
+        return self._renewal.stale()
+
+    def foreseen(self) -> list[Foreseen]:
+        """Return which certificates end soon, and which new files cannot be used."""
+        foreseen = list(self._outlook.foreseen())
+        if text := self._renewal.complaint:
+            foreseen.append(Foreseen(text, text, 0))
+        # Subscribers read it too: they need not know where the configuration lies.
+        folder = self._settings.folder
+        return [
+            each._replace(text=each.text.replace(str(folder), folder.name)) for each in foreseen
+        ]
+
+    @property
+    def certificate_expires_ms(self) -> int | None:
+        """When our own certificate ends."""
+        return self._outlook.certificate_expires_ms
+
+    def _load_files(self) -> "_Files":
+        context = GatheringContext(ssl.PROTOCOL_TLS_CLIENT)
+        configure(context, self._settings)
+        context.peer_name = self._config.verified_name
+        if self._config.transport == "websocket":
+            token = secret_in(self._settings, "websocket_token_file")
+            context.new_websocket = lambda: WebSocket(self._config, token)
+        if proxy := proxy_of(self._settings):
+            way = proxy, self._config.host, self._config.port
+            context.tunnel = lambda connection: tunnel(connection, *way)
+        return _Files(context, secret_in(self._settings, "password_file"))
+
+    def _client(self, files: "_Files") -> tuple[Client, Events]:
         config = self._config
-        client = Client(
+        client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id=client_id(self._settings),
             protocol=MQTTProtocolVersion.MQTTv5,
             reconnect_on_failure=False,
         )
-        client.tls_set_context(context)
+        client.tls_set_context(files.context)
         client.connect_timeout = config.connect_timeout_s
         if config.user:
-            client.username_pw_set(config.user, self._password())
+            client.username_pw_set(config.user, files.password)
         will = self._last_words()
         properties = new_properties(PacketTypes.WILLMESSAGE)
         if will.content_type:
@@ -115,15 +164,6 @@ class MqttTarget:
         client.on_socket_register_write = events.on_socket_register_write
         return client, events
 
-    def _password(self) -> str | None:
-        file = self._settings.password_file
-        if file is None:
-            return None
-        try:
-            return file.read_text().rstrip("\r\n")
-        except (OSError, ValueError) as error:
-            raise TargetRefused(f"password_file {file} cannot be read: {error}") from error
-
     def _open(
         self, client: Client, context: GatheringContext, waiting: Callable[[], None]
     ) -> GatheringSocket:
@@ -133,9 +173,9 @@ class MqttTarget:
         half a minute; neither stopping nor the health file waits for it.
         """
         config = self._config
-        # Three waits in a row, each bounded by the timeout: name, connection, handshake. Then, for
-        # a certificate with a wrong name, connection and handshake once more.
-        until_s = monotonic_s() + 3 * config.connect_timeout_s + 2 * NAMES_TIMEOUT_S
+        # Five waits in a row, each bounded by the timeout: name, connection, proxy, handshake,
+        # WebSocket. Then, for a certificate with a wrong name, three of them once more.
+        until_s = monotonic_s() + 5 * config.connect_timeout_s + 3 * NAMES_TIMEOUT_S
         if self._opening is not None:
             # The last attempt may still hang in the resolver: never start a second one beside it.
             self._await(self._opening, until_s, waiting)
@@ -163,6 +203,20 @@ class MqttTarget:
                 )
 
 
+class _Client(Client):
+    """paho's, deaf to the environment: a variable mqtt_proxy would lead it elsewhere."""
+
+    def _get_proxy(self) -> None:
+        return None
+
+
+class _Files(NamedTuple):
+    """What one connection is made with, read from the files of the target together."""
+
+    context: GatheringContext
+    password: str | None
+
+
 class _Opening(threading.Thread):
     """One attempt to open a connection; the client belongs to it until `done` is set."""
 
@@ -177,19 +231,22 @@ class _Opening(threading.Thread):
 
     def run(self) -> None:
         config = mqtt_config(self._settings)
+        self._context.begin()
         properties = new_properties(PacketTypes.CONNECT)
         properties.SessionExpiryInterval = 0
         properties.MaximumPacketSize = INBOUND_BYTES_MAX
         try:
             self._client.connect(
-                config.host,
-                config.port,
+                *config.first_hop,
                 keepalive=config.keepalive_s,
                 clean_start=True,
                 properties=properties,
             )
+        except TargetUnavailable as error:
+            self.error = error
         except (OSError, ValueError) as error:  # UnicodeError of a host name is a ValueError.
-            self.error = explained(error, self._settings)
+            at_proxy = bool(config.proxy) and not self._context.reached
+            self.error = explained(error, self._settings, at_proxy=at_proxy)
             self.error.__cause__ = error
         finally:
             self.done.set()

@@ -155,6 +155,11 @@ class MqttConnection:
         """What this broker cannot do."""
         return tuple(self._notes)
 
+    def remark(self, note: str | None) -> None:
+        """Add a note about the connection itself, if there is one."""
+        if note is not None:
+            self._notes.append(note)
+
     def wait_for_welcome(self, waiting: Callable[[], None], *, retain: bool) -> None:
         """Wait for the CONNACK and obey it."""
         timeout_s = self._config.connect_timeout_s
@@ -320,7 +325,8 @@ class MqttConnection:
         if failure is not None:
             return explained(failure, self._settings)
         if self._socket.ended:
-            return TargetUnavailable(f"{self._place} closed the connection")
+            said = f" (WebSocket: {self._socket.farewell})" if self._socket.farewell else ""
+            return TargetUnavailable(f"{self._place} closed the connection{said}")
         return self._overdue()
 
     def _overdue(self) -> TargetUnavailable | None:
