@@ -6,6 +6,7 @@ that is wrong is found at once.
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,16 @@ from common.config import (
     suggestion,
     table_at,
 )
-from common.errors import ConfigError, Finding
+from common.errors import Caution, ConfigError, Finding
 from common.plant import GatewayConfig, Name
 from uplink.certificates import validity_of
 from uplink.files import wrong_files
-from uplink.registry import PAYLOADS, TARGETS
+from uplink.registry import LIBRARIES, PAYLOADS, TARGETS
 from uplink.settings import TargetConfig, TargetSettings, resolved_settings
+from uplink.targets.kafka_config import KafkaConfig
 from uplink.targets.mqtt_config import MqttConfig
 
-CONFIGS: dict[str, type[TargetConfig]] = {"mqtt": MqttConfig}
+CONFIGS: dict[str, type[TargetConfig]] = {"mqtt": MqttConfig, "kafka": KafkaConfig}
 """`kind` → the keys of its table; the kinds are those of registry.TARGETS."""
 TARGETS_MAX = 16
 
@@ -52,6 +54,8 @@ class ValidityFinding(Finding):
 
 def is_error(finding: Finding) -> bool:
     """Return whether a check that found this has failed."""
+    if isinstance(finding, Caution):
+        return False
     return not isinstance(finding, ValidityFinding) or finding.severity == "error"
 
 
@@ -75,7 +79,7 @@ def load_target(config_dir: Path, target: str, gateway: str) -> TargetSettings |
     mine = [
         finding
         for finding in findings
-        if not isinstance(finding, ValidityFinding)
+        if not isinstance(finding, ValidityFinding | Caution)
         and (not finding.where.startswith("targets.") or _within(finding.where, own))
     ]
     if mine:
@@ -139,6 +143,7 @@ def _target(
     if isinstance(table, dict):
         _check_choice(document, where, "kind", table, tuple(TARGETS), findings)
         _check_choice(document, where, "payload", table, tuple(PAYLOADS), findings)
+        _check_library(document, where, table, findings)
     config = build(_config_of(table), table, document, where, findings)
     if config is None:
         return None
@@ -149,6 +154,9 @@ def _target(
     usable = len(findings) == before
     if found := _validity_finding(settings, document, f"{where}.cert_file"):
         findings.append(found)
+    for key, text in config.cautions():
+        place = f"{where}.{key}"
+        findings.append(Caution(document.place(place), place, text))
     return settings if usable else None
 
 
@@ -170,6 +178,17 @@ def _check_choice(
     if isinstance(written, str) and written not in known:
         text = f"unknown {key} {written!r}{suggestion(written, list(known))}"
         findings.append(document.finding(f"{where}.{key}", text))
+
+
+def _check_library(
+    document: Document, where: str, table: dict[str, Any], findings: list[Finding]
+) -> None:
+    """Find a kind whose library is not installed; it is looked for, not imported."""
+    kind = table.get("kind")
+    library = LIBRARIES.get(kind) if isinstance(kind, str) else None
+    if library is not None and find_spec(library) is None:
+        text = f"needs the package {library}; install it: pip install 'tailrace[{kind}]'"
+        findings.append(document.finding(f"{where}.kind", text))
 
 
 def _validity_finding(
