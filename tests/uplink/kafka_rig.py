@@ -6,11 +6,16 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+import msgspec
 from confluent_kafka import Consumer, TopicPartition
 from mock_cluster import BROKERS
-from uplink_rig import Site, identifier
+from uplink_rig import EDGE, GATEWAY, Site, identifier
 
 from common.clock import monotonic_s
+from uplink.settings import TargetSettings, resolved_settings
+from uplink.targets.kafka import KafkaTarget
+from uplink.targets.kafka_config import KafkaConfig
+from uplink.targets.kafka_connection import KafkaConnection
 
 TOPIC = "acme.sitea"
 READ_S = 30.0
@@ -129,3 +134,22 @@ def configure(site: Site, servers: list[str], **changes: object) -> None:
         **changes,
     }
     site.configure(None, **table)
+
+
+def settings_of(folder: Path, servers: list[str], **keys: object) -> TargetSettings:
+    """Return the settings of a cluster as the code uses them."""
+    table = {
+        "kind": "kafka",
+        "bootstrap_servers": servers,
+        "topic": TOPIC,
+        "security": "plaintext",
+        **keys,
+    }
+    config = msgspec.convert(table, KafkaConfig)
+    return resolved_settings("lake", GATEWAY, config, folder)
+
+
+def connected(folder: Path, servers: list[str], **keys: object) -> KafkaConnection:
+    """Return an open connection to a cluster."""
+    target = KafkaTarget(settings_of(folder, servers, **keys), EDGE)
+    return target.connect(lambda: None)

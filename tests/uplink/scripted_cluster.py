@@ -36,10 +36,13 @@ VERSIONS = {
     SASL_AUTHENTICATE: (0, 0),
 }
 """Fetch is only announced: a client believes in record batches of version 2 when it sees it."""
-OUT_OF_ORDER_SEQUENCE = 45
+OUT_OF_ORDER_SEQUENCE, INVALID_PRODUCER_EPOCH = 45, 47
 UNSUPPORTED_VERSION = 35
 SASL_AUTHENTICATION_FAILED = 58
+UNSUPPORTED_SASL_MECHANISM = 33
 REMEMBERED = 5
+REQUEST_BYTES_MAX = 100 * 1024**2
+"""Of brokers, socket.request.max.bytes."""
 _HEADER = struct.Struct(">qiibIhiqqqhii")
 _GZIP = 1
 
@@ -69,7 +72,8 @@ class Batch:
     number: int
     """Counted over all connections, from 1."""
     partition: int
-    producer: int
+    producer: tuple[int, int]
+    """Its number and its epoch, which librdkafka raises itself when it begins anew (KIP-360)."""
     first: int
     """Sequence number of its first record."""
     records: tuple[Kept, ...]
@@ -85,6 +89,14 @@ class Batch:
             each.key.endswith(key_end) and f":{sequence}:" in each.payload.get("id", "")
             for each in self.records
         )
+
+
+class _Newest:
+    """What a broker remembers of one producer in one partition."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+        self.batches: deque[tuple[int, int]] = deque(maxlen=REMEMBERED)
 
 
 class Reader:
@@ -128,10 +140,10 @@ def text(value: str) -> bytes:
     return struct.pack(">h", len(value)) + value.encode()
 
 
-def records_of(data: bytes, partition: int) -> tuple[int, int, tuple[Kept, ...]]:
-    """Return producer, first sequence and records of one batch."""
+def records_of(data: bytes, partition: int) -> tuple[tuple[int, int], int, tuple[Kept, ...]]:
+    """Return producer and epoch, first sequence and records of one batch."""
     header = _HEADER.unpack_from(data)
-    attributes, producer, first, count = header[5], header[9], header[11], header[12]
+    attributes, producer, first, count = header[5], header[9:11], header[11], header[12]
     body = data[_HEADER.size :]
     reader = Reader(gzip.decompress(body) if attributes & 7 == _GZIP else body)
     found = []
@@ -171,7 +183,7 @@ class ScriptedCluster:
         self._tls = tls
         self._password = password
         self._lock = threading.Lock()
-        self._states: dict[tuple[int, int], deque[tuple[int, int]]] = {}
+        self._states: dict[tuple[int, int], _Newest] = {}
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._open: list[socket.socket] = []
         self._threads = [threading.Thread(target=self._accept, name="scripted cluster")]
@@ -223,8 +235,11 @@ class ScriptedCluster:
                 subject = (connection.getpeercert() or {}).get("subject", ())
                 self.peers.append(str(subject))
             with connection, connection.makefile("rb") as stream:
-                while size := stream.read(4):
-                    request = Reader(stream.read(int.from_bytes(size, "big")))
+                while head := stream.read(4):
+                    size = int.from_bytes(head, "big")
+                    if size > REQUEST_BYTES_MAX:
+                        return  # As brokers do: it is TLS, or HTTP.
+                    request = Reader(stream.read(size))
                     with self._lock:
                         answer = self._answer(request)
                     if answer is None:
@@ -239,7 +254,7 @@ class ScriptedCluster:
             PRODUCE: self._produce,
             METADATA: self._metadata,
             INIT_PRODUCER_ID: self._producer,
-            SASL_HANDSHAKE: lambda _: struct.pack(">hi", 0, 1) + text("PLAIN"),
+            SASL_HANDSHAKE: self._handshake,
             SASL_AUTHENTICATE: self._authenticate,
         }
         if key == API_VERSIONS:
@@ -247,6 +262,10 @@ class ScriptedCluster:
         else:
             body = handlers[key](request)
         return None if body is None else struct.pack(">i", correlation) + body
+
+    def _handshake(self, request: Reader) -> bytes:
+        code = 0 if request.text() == "PLAIN" else UNSUPPORTED_SASL_MECHANISM
+        return struct.pack(">hi", code, 1) + text("PLAIN")
 
     def _authenticate(self, request: Reader) -> bytes:
         *_, password = request.take(request.number("i")).decode().split("\0")
@@ -293,7 +312,13 @@ class ScriptedCluster:
         producer, first, records = records_of(data, partition)
         batch = Batch(len(self.batches) + 1, partition, producer, first, records)
         self.batches.append(batch)
-        state = self._states.setdefault((producer, partition), deque(maxlen=REMEMBERED))
+        number, epoch = producer
+        newest = self._states.setdefault((number, partition), _Newest(epoch))
+        if epoch < newest.epoch:
+            return refuse(INVALID_PRODUCER_EPOCH)
+        if epoch > newest.epoch:
+            newest = self._states[number, partition] = _Newest(epoch)
+        state = newest.batches
         if (batch.first, batch.last) in state:
             return TAKE
         follows = state[-1][1] + 1 if state else 0

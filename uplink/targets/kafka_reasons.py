@@ -118,14 +118,16 @@ _TLS = (
         ),
     ),
     (
-        ("wrong version number", "packet length too long", "record layer failure"),
+        ("PLAINTEXT broker listener", "wrong version number", "packet length too long"),
         "the broker does not speak TLS on this port; use the listener that does",
     ),
 )
 """Marks in OpenSSL's texts → what a person can do. In TLS 1.3 the broker's refusal of our
 certificate comes with the first read, as a lost connection."""
 _PLACE = re.compile(
-    r"^(?:[a-z_]+://)?(?P<host>\[[^]]+\]|[^:/]+):(?P<port>\d+)/\w+: (?P<text>.*)$", re.DOTALL
+    r"^(?:[a-z_]+://)?(?P<host>\[[^]]+\]|[^:/]+):(?P<port>\d+)/\w+: (?P<text>.*?)"
+    r"(?: \(after \d+ms in state (?P<state>\w+).*)?$",
+    re.DOTALL,
 )
 
 
@@ -135,6 +137,8 @@ class Place(NamedTuple):
     host: str
     port: int
     text: str
+    state: str
+    """Of the connection, as librdkafka names it; empty when it does not say."""
 
     def __str__(self) -> str:
         """`host:port`."""
@@ -144,7 +148,9 @@ class Place(NamedTuple):
 def place_of(text: str) -> Place | None:
     """Return what `scheme://host:port/id: text` tells, None for other texts."""
     found = _PLACE.match(text)
-    return Place(found["host"], int(found["port"]), found["text"]) if found else None
+    if found is None:
+        return None
+    return Place(found["host"], int(found["port"]), found["text"], found["state"] or "")
 
 
 def blamed(error: KafkaError) -> bool:
@@ -165,6 +171,8 @@ def explained(error: KafkaError, settings: TargetSettings) -> TargetUnavailable:
     config, code = kafka_config(settings), error.code()
     place = place_of(error.str())
     where = str(place) if place else config.place
+    if code == Local.AUTHENTICATION and "Unsupported SASL mechanism" in error.str():
+        code = KafkaError.UNSUPPORTED_SASL_MECHANISM
     if code in _REFUSED:
         who = config.user or "the gateway's certificate"
         text = _REFUSED[code].format(topic=config.topic, who=who, sasl=config.sasl)
@@ -196,7 +204,7 @@ def _from_network(error: KafkaError, place: Place, settings: TargetSettings) -> 
             f"{place} refused the connection: nothing listens there; is the broker up, are the "
             "names and ports right?"
         )
-    if "APIVERSION" in text and kafka_config(settings).security == "plaintext":
+    if place.state == "APIVERSION_QUERY" and kafka_config(settings).security == "plaintext":
         text = f"hung up on our first request; does this listener want TLS? ({text})"
     return TargetUnavailable(f"{place}: {text}")
 
