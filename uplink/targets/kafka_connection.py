@@ -1,6 +1,7 @@
 """One producer of a Kafka topic: what is in flight, what was answered, why it ended."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -39,6 +40,12 @@ USUAL_PATH_BYTES = 512
 USUAL_CONTENT_TYPE_BYTES = len("content-type") + 64 + HEADER_BYTES
 TOPICS_MAX = 100_000
 """Paths remembered; then the memory starts over."""
+EVENT_ATTRIBUTES = frozenset(
+    {"specversion", "type", "source", "subject", "id", "time", "dataschema"}
+)
+"""CloudEvents 1.0.2, "Context Attributes"; datacontenttype is the content type."""
+OF_SEVERAL_TAGS = frozenset({"asset", "batch"})
+"""Profiles whose paths are no tag's: no level of them is left out of a key."""
 LISTED_MAX = 8
 """Partitions named in one sentence."""
 
@@ -169,7 +176,9 @@ class KafkaConnection:
         own = self._told.get(path)
         if own is not None:
             return own
-        whole = self._config.key == "tag" or path.startswith(f"{self._edge}/")
+        config = self._config
+        whole = config.key == "tag" or config.payload in OF_SEVERAL_TAGS
+        whole = whole or path.startswith(f"{self._edge}/")
         key = (path if whole else path.rpartition("/")[0] or path).encode()
         headers: Headers = [("gateway", self._settings.gateway)]
         if not whole:
@@ -228,9 +237,12 @@ class KafkaConnection:
 
     def drop(self) -> None:
         """End the producer and all it holds. Its threads end with it."""
-        if self._producer is not None:
-            self._producer.purge()
-            self._producer = None
+        if self._producer is None:
+            return
+        self._producer.purge()
+        with suppress(KafkaException):  # That it has ended is known.
+            self._producer.poll(0)  # Without it, what hangs on each report is never freed.
+        self._producer = None
 
     def _poll(self, wait_s: float) -> None:
         if self._producer is None:
@@ -334,14 +346,17 @@ class KafkaConnection:
 def headers_of(message: Message) -> Headers:
     """Return what a message says beside its payload, as Kafka's headers.
 
-    The attributes of a CloudEvent get the prefix of its Kafka binding, 3.2.3 (binary mode).
+    The attributes of a CloudEvent get the prefix of its Kafka binding (1.0.2, 3.2.3.1); what else
+    is said keeps its name.
     """
     headers: Headers = []
     if message.content_type:
         headers.append(("content-type", message.content_type))
     event = any(name == "specversion" for name, _ in message.headers)
-    prefix = "ce_" if event else ""
-    return headers + [(prefix + name, value.encode()) for name, value in message.headers]
+    for name, value in message.headers:
+        prefix = "ce_" if event and name in EVENT_ATTRIBUTES else ""
+        headers.append((prefix + name, value.encode()))
+    return headers
 
 
 def _listed(numbers: Sequence[int]) -> str:
