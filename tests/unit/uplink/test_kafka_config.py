@@ -27,6 +27,7 @@ from uplink.targets.kafka_connection import KafkaConnection, headers_of
 from uplink.targets.kafka_reasons import Local, place_of
 
 SAMPLE = Path(__file__).parents[3] / "uplink" / "sample_kafka.toml"
+PAGE = Path(__file__).parents[3] / "docs" / "kafka.md"
 GOOD = '[targets.lake]\nkind = "kafka"\nbootstrap_servers = ["k:9093"]\ntopic = "acme.sitea"\n'
 EDGE = "Acme/SiteA/_edge/g1"
 
@@ -63,6 +64,17 @@ def test_the_sample_loads_as_it_is_and_with_every_default_written_out(config_dir
     assert as_it_is is not None
     assert client_id(as_it_is) == "tailrace-g1-lake"
     assert kafka_config(as_it_is).place == "kafka-1.example.com:9093, kafka-2.example.com:9093"
+
+
+def test_what_the_page_tells_to_write_is_what_the_check_accepts(config_dir: Path) -> None:
+    lines = PAGE.read_text().partition("    [targets.lake]\n")[2].partition("\n\n")[0]
+    write(config_dir, "[targets.lake]\n" + lines)
+    secret = config_dir / "it" / "lake.password"
+    secret.write_text("x")
+    secret.chmod(0o600)
+
+    assert check_cloud(config_dir) == []
+    assert load_target(config_dir, "lake", "g1") is not None
 
 
 @pytest.mark.parametrize(
@@ -176,7 +188,7 @@ def test_what_the_topic_would_not_take_is_never_sent(
 
 
 def test_the_largest_message_that_is_not_rejected_is_one_that_librdkafka_takes() -> None:
-    """Seen to bite: with ENVELOPE_BYTES 0, librdkafka says that it is too large."""
+    """Seen to bite: without the headers in the size, librdkafka says that it is too large."""
     opened = connection(message_bytes_max=1_000_000)
     payload_bytes = 1_000_000
     headers = tuple((f"h{number}", "v" * number) for number in range(20))
