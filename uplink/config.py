@@ -54,9 +54,7 @@ class ValidityFinding(Finding):
 
 def is_error(finding: Finding) -> bool:
     """Return whether a check that found this has failed."""
-    if isinstance(finding, Caution):
-        return False
-    return not isinstance(finding, ValidityFinding) or finding.severity == "error"
+    return not isinstance(finding, (Caution, ValidityFinding)) or finding.severity == "error"
 
 
 def check_cloud(config_dir: Path) -> list[Finding]:
@@ -79,7 +77,7 @@ def load_target(config_dir: Path, target: str, gateway: str) -> TargetSettings |
     mine = [
         finding
         for finding in findings
-        if not isinstance(finding, ValidityFinding | Caution)
+        if not isinstance(finding, (Caution, ValidityFinding))
         and (not finding.where.startswith("targets.") or _within(finding.where, own))
     ]
     if mine:
