@@ -5,13 +5,13 @@ process of its own; confluent-kafka's consumer then reads all that the topic hol
 not check sequence numbers: where it shall fail a request, one message is in flight.
 """
 
-import os
 import select
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 from kafka_rig import (
@@ -254,43 +254,66 @@ def test_partitions_without_leader_are_named(site: Site) -> None:
     assert cluster.log == []
 
 
-def test_a_cluster_that_is_away_delays_no_other_target(
-    site: Site, subscribe: Callable[..., Subscriber], pki: Pki
+@contextmanager
+def cluster_away() -> Iterator[str]:
+    """Give the address of a broker that is not there."""
+    yield "127.0.0.1:1"
+
+
+@contextmanager
+def cluster_slow() -> Iterator[str]:
+    """Give the address of a broker that takes longer than the whole test."""
+    with MockCluster(1) as cluster:
+        cluster.tell("create", TOPIC, 1, 1)
+        cluster.tell("rtt", 60_000)
+        yield cluster.servers[0]
+
+
+@pytest.mark.parametrize("cluster", [cluster_away, cluster_slow])
+def test_a_cluster_that_is_away_or_slow_delays_no_other_target(
+    site: Site,
+    subscribe: Callable[..., Subscriber],
+    pki: Pki,
+    cluster: Callable[[], AbstractContextManager[str]],
 ) -> None:
-    """Both drain one queue at once; the cluster has hung up for good when the broker has all."""
-    with MosquittoBroker(site.data_dir.parent / "broker", pki, settings=OPEN) as broker:
+    """Both drain one queue at once; the broker has everything, the cluster nothing."""
+    folder = site.data_dir.parent
+    with cluster() as server, MosquittoBroker(folder / "broker", pki, settings=OPEN) as broker:
         subscriber = subscribe(broker.port)
         site.configure(broker.port)
         cloud = site.config_dir / "it" / "cloud.toml"
         cloud.write_text(
             cloud.read_text()
-            + f'[targets.lake]\nkind = "kafka"\nbootstrap_servers = ["127.0.0.1:1"]\n'
-            f'topic = "{TOPIC}"\n'
+            + f'[targets.lake]\nkind = "kafka"\nbootstrap_servers = ["{server}"]\n'
+            f'topic = "{TOPIC}"\nsecurity = "plaintext"\nconnect_timeout_s = 2.0\n'
         )
         last = site.fill(RECORDS, TAGS)
-        places = [
-            *("--config", str(site.config_dir)),
-            *("--run", str(site.run_dir)),
-            *("--data", str(site.data_dir)),
-        ]
-        with (site.data_dir.parent / "lake.log").open("wb") as log:
-            lake = subprocess.Popen(
-                [sys.executable, "-m", "uplink", "lake", *places],
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env={**os.environ},
-            )
-            try:
-                site.start()
-                wait_until(
-                    lambda: len(subscriber.payloads()) >= RECORDS * TAGS, "the broker has all"
-                )
-                drained(site, last)
-                assert lake.poll() is None, "the other one waits on"
-            finally:
-                lake.terminate()
-                lake.wait(10)
+        lake = start_beside(site, "lake")
+        try:
+            wait_until(lambda: '"state":"away"' in health_of(site, "lake"), "it looks for it")
+            site.start()
+            wait_until(lambda: len(subscriber.payloads()) >= RECORDS * TAGS, "the broker has all")
+            drained(site, last)
+            assert lake.poll() is None, "the other one waits on"
+        finally:
+            lake.terminate()
+            lake.wait(10)
 
-    health = (site.run_dir / "health" / "uplink-lake.json").read_text()
-    assert '"acked_sequence":0' in health
-    assert "refused the connection" in health
+    assert '"acked_sequence":0' in health_of(site, "lake")
+
+
+def start_beside(site: Site, target: str) -> subprocess.Popen[bytes]:
+    """Start another target's process of the site."""
+    places = ("--config", site.config_dir, "--run", site.run_dir, "--data", site.data_dir)
+    with (site.data_dir.parent / f"{target}.log").open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "uplink", target, *map(str, places)],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def health_of(site: Site, target: str) -> str:
+    """Return the health file of a target as it is; empty before there is one."""
+    path = site.run_dir / "health" / f"uplink-{target}.json"
+    return path.read_text() if path.exists() else ""
