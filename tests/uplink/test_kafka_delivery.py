@@ -127,15 +127,21 @@ def test_one_message_that_the_cluster_refuses_is_set_aside(site: Site) -> None:
     assert sequences == sorted(sequences)
 
 
+def half_drained(site: Site, cluster: MockCluster, *, rtt_ms: int, **keys: object) -> int:
+    """Let the uplink drain until it is in the middle; return the last sequence."""
+    cluster.tell("create", TOPIC, PARTITIONS, 3)
+    cluster.tell("rtt", rtt_ms)
+    configure(site, cluster.servers, **keys)
+    last = site.fill(RECORDS, TAGS)
+    site.start()
+    wait_until(lambda: site.detail.get("acked_sequence", 0) > 50, "it is in the middle")
+    return last
+
+
 def test_brokers_that_go_and_come_back_lose_nothing(site: Site) -> None:
     """Seen to bite: with what was in flight forgotten, the drain does not come to an end."""
     with MockCluster() as cluster:
-        cluster.tell("create", TOPIC, PARTITIONS, 3)
-        cluster.tell("rtt", 30)
-        configure(site, cluster.servers, in_flight_max=50)
-        last = site.fill(RECORDS, TAGS)
-        site.start()
-        wait_until(lambda: site.detail.get("acked_sequence", 0) > 50, "it is in the middle")
+        last = half_drained(site, cluster, rtt_ms=30, in_flight_max=50)
         cluster.tell("down", -1)
         wait_until(lambda: site.detail.get("state") == "away", "the state says so")
         assert "refused the connection" in str(site.detail["error"])
@@ -155,12 +161,7 @@ def test_a_cluster_that_falls_silent_is_given_up_and_asked_again(site: Site) -> 
     Seen to bite: without `_overdue` the uplink waits for ever.
     """
     with MockCluster() as cluster:
-        cluster.tell("create", TOPIC, PARTITIONS, 3)
-        cluster.tell("rtt", 30)
-        configure(site, cluster.servers, in_flight_max=50, delivery_timeout_s=2.0)
-        last = site.fill(RECORDS, TAGS)
-        site.start()
-        wait_until(lambda: site.detail.get("acked_sequence", 0) > 50, "it is in the middle")
+        last = half_drained(site, cluster, rtt_ms=30, in_flight_max=50, delivery_timeout_s=2.0)
         cluster.tell("rtt", 20_000)
         wait_until(lambda: site.detail.get("state") == "away", "the state says so")
         assert "did not acknowledge within 2 s" in site.log
@@ -185,12 +186,9 @@ def test_it_stops_in_time_while_a_cluster_does_not_answer(site: Site) -> None:
 def test_killed_while_it_drains_it_loses_nothing(site: Site) -> None:
     """Seen to bite: with a message answered as taken at `publish`, samples are missing."""
     with MockCluster() as cluster:
-        cluster.tell("create", TOPIC, PARTITIONS, 3)
-        cluster.tell("rtt", 300)  # More than between two moves of the cursor.
-        configure(site, cluster.servers, in_flight_max=400)
-        last = site.fill(RECORDS, TAGS)
-        site.start()
-        wait_until(lambda: site.detail.get("acked_sequence", 0) > 50, "it is in the middle")
+        last = half_drained(
+            site, cluster, rtt_ms=300, in_flight_max=400
+        )  # More than between two moves of the cursor.
         site.stop(signal.SIGKILL)
         assert site.position() < last
         site.start()

@@ -4,6 +4,7 @@ Method: the real process drains a real queue to a broker of our own that checks 
 brokers do, and that refuses, forgets or hangs up as told. Its log is read, in the order of arrival.
 """
 
+import random
 import signal
 from pathlib import Path
 
@@ -36,6 +37,16 @@ SMALL = {"batch_bytes": 1_000, "compression": "none"}
 """A few messages in a batch, so that several batches are in flight to a partition."""
 NOT_ENOUGH_REPLICAS_AFTER_APPEND, THROTTLING_QUOTA_EXCEEDED = 20, 89
 STILL_S = 2.0
+FAILURES = (
+    refuse(NOT_ENOUGH_REPLICAS),
+    refuse(REQUEST_TIMED_OUT),
+    refuse(NOT_LEADER),
+    refuse(OUT_OF_ORDER_SEQUENCE),
+    Reaction(REQUEST_TIMED_OUT),
+    Reaction(NOT_ENOUGH_REPLICAS_AFTER_APPEND),
+    Reaction(keeps=False, answers=False),
+    Reaction(answers=False),
+)
 
 
 @pytest.mark.parametrize(
@@ -157,6 +168,31 @@ def test_killed_in_the_middle_it_goes_on_where_it_was(site: Site) -> None:
         assert site.stop() == 0
 
     judge(cluster.log, last, TAGS)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_many_failures_of_every_kind_and_two_kills_lose_nothing(site: Site, seed: int) -> None:
+    """One batch in fifteen fails, in a way drawn by lot."""
+    chance = random.Random(seed)
+
+    def react(_: Batch) -> Reaction:
+        return chance.choice(FAILURES) if chance.random() < 1 / 15 else TAKE
+
+    with ScriptedCluster(react, partitions=3) as cluster:
+        configure(site, cluster.servers, batch_bytes=2_000, compression="gzip")
+        last = site.fill(RECORDS, TAGS)
+        for share in (1, 2):
+            site.start()
+            wait_until(
+                lambda share=share: len(cluster.log) > share * RECORDS * TAGS // 4, "some arrived"
+            )
+            site.stop(signal.SIGKILL)
+        site.start()
+        wait_until(lambda: site.detail.get("acked_sequence") == last, "all is acknowledged", 90)
+        assert site.stop() == 0
+
+    judge(cluster.log, last, TAGS)
+    assert len(cluster.batches) > len({each.producer for each in cluster.batches}) > 3
 
 
 def test_nothing_is_taken_behind_a_refused_batch_while_nobody_looks(tmp_path: Path) -> None:
