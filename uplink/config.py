@@ -6,6 +6,7 @@ that is wrong is found at once.
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,12 @@ from common.errors import Caution, ConfigError, Finding
 from common.plant import GatewayConfig, Name
 from uplink.certificates import validity_of
 from uplink.files import wrong_files
-from uplink.registry import PAYLOADS, TARGETS
+from uplink.registry import LIBRARIES, PAYLOADS, TARGETS
 from uplink.settings import TargetConfig, TargetSettings, resolved_settings
+from uplink.targets.kafka_config import KafkaConfig
 from uplink.targets.mqtt_config import MqttConfig
 
-CONFIGS: dict[str, type[TargetConfig]] = {"mqtt": MqttConfig}
+CONFIGS: dict[str, type[TargetConfig]] = {"mqtt": MqttConfig, "kafka": KafkaConfig}
 """`kind` → the keys of its table; the kinds are those of registry.TARGETS."""
 TARGETS_MAX = 16
 
@@ -139,6 +141,7 @@ def _target(
     if isinstance(table, dict):
         _check_choice(document, where, "kind", table, tuple(TARGETS), findings)
         _check_choice(document, where, "payload", table, tuple(PAYLOADS), findings)
+        _check_library(document, where, table, findings)
     config = build(_config_of(table), table, document, where, findings)
     if config is None:
         return None
@@ -147,10 +150,11 @@ def _target(
     for key, text in wrong_files(settings):
         findings.append(document.finding(f"{where}.{key}", text))
     usable = len(findings) == before
-    if isinstance(config, MqttConfig) and config.tls_min == "1.2":
-        findings.append(_old_tls_allowed(document, f"{where}.tls_min"))
     if found := _validity_finding(settings, document, f"{where}.cert_file"):
         findings.append(found)
+    for key, text in config.cautions():
+        place = f"{where}.{key}"
+        findings.append(Caution(document.place(place), place, text))
     return settings if usable else None
 
 
@@ -174,9 +178,15 @@ def _check_choice(
         findings.append(document.finding(f"{where}.{key}", text))
 
 
-def _old_tls_allowed(document: Document, where: str) -> Caution:
-    text = "TLS 1.2 is allowed: enable TLS 1.3 in the broker, then remove this key"
-    return Caution(document.place(where), where, text)
+def _check_library(
+    document: Document, where: str, table: dict[str, Any], findings: list[Finding]
+) -> None:
+    """Find a kind whose library is not installed; it is looked for, not imported."""
+    kind = table.get("kind")
+    library = LIBRARIES.get(kind) if isinstance(kind, str) else None
+    if library is not None and find_spec(library) is None:
+        text = f"needs the package {library}; install it: pip install 'tailrace[{kind}]'"
+        findings.append(document.finding(f"{where}.kind", text))
 
 
 def _validity_finding(

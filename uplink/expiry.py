@@ -65,6 +65,18 @@ class Outlook:
         return self._ends
 
 
+def foreseen_of(settings: TargetSettings, outlook: Outlook, complaint: str) -> list[Foreseen]:
+    """Return what is to be said of a target's certificates, and of new files it cannot use.
+
+    Subscribers read it too: they need not know where the configuration lies.
+    """
+    foreseen = list(outlook.foreseen())
+    if complaint:
+        foreseen.append(Foreseen(complaint, complaint, 0))
+    folder = settings.folder
+    return [each._replace(text=each.text.replace(str(folder), folder.name)) for each in foreseen]
+
+
 def foreseen_ends(settings: TargetSettings, peer: Validity | None, now: datetime) -> list[Foreseen]:
     """Return what must be said of the ends of certificates now; empty while all have time."""
     found = []

@@ -24,8 +24,10 @@ class BuildWording(Protocol):
         ...
 
 
-TARGETS = {"mqtt": "uplink.targets.mqtt"}
+TARGETS = {"mqtt": "uplink.targets.mqtt", "kafka": "uplink.targets.kafka"}
 """`kind` in cloud.toml → module with build_target."""
+LIBRARIES = {"kafka": "confluent_kafka"}
+"""`kind` → the package of its library, where that is an extra of the same name as the kind."""
 
 PAYLOADS = {"uns": "uplink.payloads.uns"}
 """`payload` in cloud.toml → module with build_wording."""

@@ -51,6 +51,10 @@ class TargetConfig(PayloadConfig, frozen=True, kw_only=True, forbid_unknown_fiel
         if self.password_file and not self.user:
             raise ValueError("password_file needs user")
 
+    def cautions(self) -> tuple[tuple[str, str], ...]:
+        """Return what a person should know of these keys, as (key, text); it stops nothing."""
+        return ()
+
 
 @dataclass(frozen=True)
 class TargetSettings:

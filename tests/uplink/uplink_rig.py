@@ -92,7 +92,7 @@ class Site:
             f'[gateway]\nid = "{GATEWAY}"\nroot = "{ROOT}"\n'
         )
 
-    def configure(self, port: int, **changes: object) -> None:
+    def configure(self, port: int | None, **changes: object) -> None:
         """Write it/cloud.toml for a broker on 127.0.0.1; None removes a key."""
         table: dict[str, object] = {
             "kind": "mqtt",

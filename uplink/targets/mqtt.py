@@ -18,7 +18,7 @@ from paho.mqtt.packettypes import PacketTypes
 from common.clock import monotonic_s
 from common.errors import TargetUnavailable
 from uplink.contract import Foreseen, Message, TargetRefused
-from uplink.expiry import Outlook, peer_validity
+from uplink.expiry import Outlook, foreseen_of, peer_validity
 from uplink.files import secret_in
 from uplink.renewal import Renewal
 from uplink.settings import TargetSettings
@@ -110,14 +110,7 @@ class MqttTarget:
 
     def foreseen(self) -> list[Foreseen]:
         """Return which certificates end soon, and which new files cannot be used."""
-        foreseen = list(self._outlook.foreseen())
-        if text := self._renewal.complaint:
-            foreseen.append(Foreseen(text, text, 0))
-        # Subscribers read it too: they need not know where the configuration lies.
-        folder = self._settings.folder
-        return [
-            each._replace(text=each.text.replace(str(folder), folder.name)) for each in foreseen
-        ]
+        return foreseen_of(self._settings, self._outlook, self._renewal.complaint)
 
     @property
     def certificate_expires_ms(self) -> int | None:

@@ -51,6 +51,12 @@ class MqttConfig(TargetConfig, frozen=True, kw_only=True, forbid_unknown_fields=
         if self.websocket_token_file and self.transport != "websocket":
             raise ValueError('websocket_token_file needs transport = "websocket"')
 
+    def cautions(self) -> tuple[tuple[str, str], ...]:
+        """Return what a person should know of these keys, as (key, text)."""
+        if self.tls_min == "1.3":
+            return ()
+        return (("tls_min", OLD_TLS),)
+
     @property
     def secrets(self) -> tuple[str, ...]:
         """The keys whose files only the owner may read."""
@@ -75,6 +81,9 @@ class MqttConfig(TargetConfig, frozen=True, kw_only=True, forbid_unknown_fields=
     def verified_name(self) -> str:
         """The name that the broker's certificate must carry."""
         return self.server_name or self.host
+
+
+OLD_TLS = "TLS 1.2 is allowed: enable TLS 1.3 in the broker, then remove this key"
 
 
 def mqtt_config(settings: TargetSettings) -> MqttConfig:
