@@ -127,10 +127,12 @@ def test_tls_1_3_is_what_is_spoken(tmp_path: Path, pki: Pki) -> None:
 
 
 def test_a_broker_without_tls_is_told_as_that(tmp_path: Path, pki: Pki) -> None:
-    with ScriptedCluster() as cluster, pytest.raises(TargetRefused) as caught:
+    """librdkafka's own guess may come a moment later than the bare end of the connection."""
+    with ScriptedCluster() as cluster, pytest.raises(TargetUnavailable) as caught:
         connected(tmp_path, cluster.servers, **keys(pki))
 
-    assert "does not speak TLS on this port; use the listener that does" in str(caught.value)
+    said = ("does not speak TLS on this port; use the listener", "does this listener speak TLS?")
+    assert any(each in str(caught.value) for each in said)
 
 
 def test_a_wrong_password_is_told_as_that(tmp_path: Path, pki: Pki, secret: Path) -> None:

@@ -204,6 +204,8 @@ def _from_network(error: KafkaError, place: Place, settings: TargetSettings) -> 
             f"{place} refused the connection: nothing listens there; is the broker up, are the "
             "names and ports right?"
         )
+    if place.state == "SSL_HANDSHAKE" and "closed by peer" in text:
+        text = f"hung up in the TLS handshake; does this listener speak TLS? ({text})"
     if place.state == "APIVERSION_QUERY" and kafka_config(settings).security == "plaintext":
         text = f"hung up on our first request; does this listener want TLS? ({text})"
     return TargetUnavailable(f"{place}: {text}")
