@@ -6,6 +6,8 @@ from msgspec import Meta
 
 from uplink.settings import Host, OptionalHost, Port, TargetConfig, TargetSettings
 
+DAY_S = 86_400
+
 
 class MqttConfig(TargetConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One broker."""
@@ -19,6 +21,10 @@ class MqttConfig(TargetConfig, frozen=True, kw_only=True, forbid_unknown_fields=
     keepalive_s: Annotated[int, Meta(ge=5, le=3_600)] = 15
     connect_timeout_s: Annotated[float, Meta(ge=0.5, le=60)] = 5.0
     reply_timeout_s: Annotated[float, Meta(ge=1, le=600)] = 20.0
+    live_expiry_s: Annotated[int, Meta(ge=0, le=DAY_S * 366)] = 0
+    """Message Expiry Interval of current values, retained ones included; 0: they never expire."""
+    basic_ingest_rule: Annotated[str, Meta(max_length=128, pattern=r"^[A-Za-z0-9_]*$")] = ""
+    """AWS IoT Core: the rule that gets history by Basic Ingest; empty: history as all else."""
 
     @property
     def place(self) -> str:

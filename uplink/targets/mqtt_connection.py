@@ -16,14 +16,8 @@ from common.errors import TargetUnavailable
 from uplink.contract import Answer, Message, TargetRefused
 from uplink.settings import TargetSettings
 from uplink.targets.mqtt_config import mqtt_config
-from uplink.targets.mqtt_packets import (
-    ENVELOPE_BYTES_MAX,
-    REMAINING_LENGTH_MAX,
-    ProtocolFault,
-    publish_bytes,
-    publish_packet,
-    unanswered_packet,
-)
+from uplink.targets.mqtt_encoder import PublishEncoder
+from uplink.targets.mqtt_packets import ENVELOPE_BYTES_MAX, REMAINING_LENGTH_MAX, ProtocolFault
 from uplink.targets.mqtt_reasons import (
     FAILURE,
     QOS_NOT_SUPPORTED,
@@ -41,10 +35,8 @@ MISC_INTERVAL_S = 0.5
 """Between looks at keepalive and overdue acknowledgements."""
 GOODBYE_S = 1.0
 PACKET_IDS = 65_535
-TOPIC_BYTES_MAX = 65_535
 USUAL_TOPIC_BYTES = 512
-TOPICS_MAX = 100_000
-"""Remembered; then the memory starts over."""
+USUAL_PROPERTIES_BYTES = 64
 RECEIVED_MAX = 1_000
 """Messages kept until they are asked for; then the oldest goes."""
 
@@ -137,8 +129,7 @@ class MqttConnection:
         self._window = self._config.in_flight_max
         self._packet_bytes_max = REMAINING_LENGTH_MAX
         self._retain = True
-        self._topics: dict[str, bytes] = {}
-        """Topics that are allowed, encoded once instead of once per sample."""
+        self._encoder = PublishEncoder(properties=True)
         self._misc_at_s = 0.0
         self._notes: list[str] = []
         self._doom: TargetUnavailable | None = None
@@ -185,6 +176,7 @@ class MqttConnection:
         self._packet_bytes_max = min(
             getattr(properties, "MaximumPacketSize", REMAINING_LENGTH_MAX), REMAINING_LENGTH_MAX
         )
+        self._encoder = PublishEncoder(properties=True, packet_bytes_max=self._packet_bytes_max)
         self._retain = retain and bool(getattr(properties, "RetainAvailable", 1))
         if not self._retain:
             self._notes.append(
@@ -219,19 +211,12 @@ class MqttConnection:
     @property
     def payload_bytes_max(self) -> int:
         """What a payload may have with a topic of usual length."""
-        return max(1, self._packet_bytes_max - ENVELOPE_BYTES_MAX - USUAL_TOPIC_BYTES)
+        beside = ENVELOPE_BYTES_MAX + USUAL_TOPIC_BYTES + USUAL_PROPERTIES_BYTES
+        return max(1, self._packet_bytes_max - beside)
 
     def rejection(self, message: Message) -> str | None:
         """Return why the broker, or MQTT itself, would never take the message."""
-        topic = self._topics.get(message.topic) or self._learned(message.topic)
-        if not topic:
-            return "topic name invalid: empty, too long, not UTF-8, or with + # NUL"
-        limit_bytes = self._packet_bytes_max
-        if len(topic) + len(message.payload) + ENVELOPE_BYTES_MAX > limit_bytes:
-            size = publish_bytes(topic, message.payload)
-            if size > limit_bytes:
-                return f"packet too large: {size} bytes, the broker takes {limit_bytes}"
-        return None
+        return self._encoder.rejection(message)
 
     def publish(self, message: Message) -> int:
         """Gather one PUBLISH; the next exchange sends it."""
@@ -239,29 +224,14 @@ class MqttConnection:
         while packet_id in self._published_at_s:
             packet_id = packet_id % PACKET_IDS + 1
         self._packet_id = packet_id
-        topic = self._topics.get(message.topic) or self._learned(message.topic)
         retain = message.retain and self._retain
-        self._socket.gather(publish_packet(topic, packet_id, message.payload, retain=retain))
+        self._socket.gather(self._encoder.packet(message, packet_id, retain=retain))
         self._published_at_s[packet_id] = monotonic_s()
         return packet_id
 
     def say(self, message: Message) -> None:
         """Gather one PUBLISH at QoS 0, which is never answered; the next exchange sends it."""
-        topic = self._topics.get(message.topic) or self._learned(message.topic)
-        self._socket.gather(unanswered_packet(topic, message.payload, message.content_type))
-
-    def _learned(self, text: str) -> bytes:
-        """Return a topic as bytes and remember it; empty when MQTT does not allow it."""
-        try:
-            topic = text.encode()
-        except UnicodeEncodeError:
-            return b""
-        if len(topic) > TOPIC_BYTES_MAX or any(mark in topic for mark in b"+#\0"):
-            return b""
-        if len(self._topics) >= TOPICS_MAX:
-            self._topics.clear()
-        self._topics[text] = topic
-        return topic
+        self._socket.gather(self._encoder.unanswered_packet(message))
 
     def exchange(self, wait_s: float) -> list[Answer]:
         """Send, wait, read. Raises TargetUnavailable when the connection is lost.
