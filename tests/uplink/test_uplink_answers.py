@@ -362,7 +362,7 @@ def test_without_retained_messages_the_data_still_flows(site: Site, pki: Pki) ->
         (lambda _: None, "away", "did not answer MQTT's CONNECT"),
         (lambda _: b"\x30\x05\x00\x01t\x00x", "away", "nothing is subscribed"),
         (lambda _: b"HTTP/1.1 400 Bad Request\r\n\r\n", "away", "broke the MQTT protocol"),
-        (lambda _: connack() + disconnect(0x8E), "refused", "the same client_id"),
+        (lambda _: connack() + disconnect(0x8E), "refused", "another client uses our client_id"),
         (lambda _: connack() + disconnect(0x8B), "away", "server shutting down"),
     ],
 )

@@ -1,36 +1,49 @@
-"""MQTT 5 over TLS 1.3: the modules named mqtt… are the only ones that know paho.
+"""MQTT 5 or 3.1.1 over TLS 1.3: the modules named mqtt… are the only ones that know paho.
 
-One client object per connection, clean start, no session at the broker, no thread of paho's own
-and nothing queued inside it: it opens, pings and closes; the data packets are mqtt_packets'.
+One client object per connection, no thread of paho's own and nothing queued inside it: it opens,
+pings and closes; the data packets are mqtt_packets'. No session is kept at the broker, unless it
+shall wait with our will (`session_expiry_s`): nothing of ours ever stands in one.
 What the broker announces in its CONNACK is obeyed: Receive Maximum, Maximum Packet Size, Maximum
-QoS, Retain Available, Server Keep Alive.
+QoS, Retain Available, Server Keep Alive, Topic Alias Maximum, Assigned Client Identifier.
 """
 
+import dataclasses
 import ssl
 import threading
 from collections.abc import Callable, Sequence
 
+import msgspec
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from common.clock import monotonic_s
 from common.errors import TargetUnavailable
+from common.log import get_log
 from uplink.contract import Message, TargetRefused
 from uplink.settings import TargetSettings
 from uplink.status import offline_message
 from uplink.surroundings import Surroundings
-from uplink.targets.mqtt_config import client_id, mqtt_config
-from uplink.targets.mqtt_connection import (
-    WAITING_SLICE_S,
-    Events,
-    MqttConnection,
-    RetainRefused,
-    new_properties,
+from uplink.targets.mqtt_config import (
+    MqttConfig,
+    client_id,
+    mqtt_config,
+    server_of,
+    usual_alpn,
 )
+from uplink.targets.mqtt_connection import WAITING_SLICE_S, MqttConnection
+from uplink.targets.mqtt_endings import Endings
+from uplink.targets.mqtt_events import Events, new_properties
 from uplink.targets.mqtt_packets import INBOUND_BYTES_MAX
+from uplink.targets.mqtt_reasons import TargetRedirected
 from uplink.targets.mqtt_socket import GatheringContext, GatheringSocket
 from uplink.tls import NAMES_TIMEOUT_S, configure, explained
+
+HOPS_MAX = 3
+"""Servers that may send us on, one after the other."""
+
+log = get_log(__name__)
 
 
 def build_target(settings: TargetSettings, surroundings: Surroundings) -> "MqttTarget":
@@ -57,7 +70,15 @@ class MqttTarget:
         self._last_words = last_words
         self._subscriptions = subscriptions
         self._opening: _Opening | None = None
-        self._retain = True
+        self._endings = Endings(
+            client_id(settings) or "(chosen by the broker)",
+            plenty=self._config.in_flight_max,
+            reasons=self._config.mqtt_version == "5",
+            follows=self._config.redirects == "follow",
+        )
+        self._home = settings
+        """As configured; `_settings` is where a broker has sent us, or the same."""
+        self._sent_by = ""
 
     @property
     def address(self) -> str:
@@ -66,33 +87,77 @@ class MqttTarget:
 
     def connect(self, waiting: Callable[[], None]) -> "MqttConnection":
         """Open a connection. Raises TargetUnavailable or TargetRefused."""
+        if elsewhere := self._endings.elsewhere:
+            self._endings.elsewhere = ""
+            self._go(elsewhere)
+        for _ in range(HOPS_MAX + 1):
+            try:
+                return self._connect_here(waiting)
+            except TargetRedirected as error:
+                if self._config.redirects == "refuse" or not self._go(error.reference):
+                    self._go_home()
+                    raise
+            except TargetUnavailable:
+                self._go_home()
+                raise
+        self._go_home()
+        raise TargetRefused(
+            f"{self.address} sends us from server to server, more than {HOPS_MAX} times; "
+            "correct host, or ask who runs them"
+        )
+
+    def _connect_here(self, waiting: Callable[[], None]) -> "MqttConnection":
         context = GatheringContext(ssl.PROTOCOL_TLS_CLIENT)
         configure(context, self._settings)
         context.peer_name = self._config.verified_name
+        if names := usual_alpn(self._config):
+            context.set_alpn_protocols(list(names))
         client, events = self._client(context)
         tls_socket = self._open(client, context, waiting)
         if self._subscriptions:
             tls_socket.admit_publications()
-        connection = MqttConnection(client, events, tls_socket, self._settings)
+        notes = (f"{self._sent_by} sent us to {self.address}",) if self._sent_by else ()
+        connection = MqttConnection(
+            client, events, tls_socket, self._settings, endings=self._endings, notes=notes
+        )
         welcome = False
         try:
-            connection.wait_for_welcome(waiting, retain=self._retain)
+            connection.wait_for_welcome(waiting)
             connection.subscribe(self._subscriptions, waiting)
             welcome = True
-        except RetainRefused as error:
-            self._retain = False
-            raise TargetUnavailable(str(error)) from error
         finally:
             if not welcome:
                 connection.drop()
         return connection
 
+    def _go(self, reference: str) -> bool:
+        """Point at the server that a broker named; return False when that is no address.
+
+        Everything is checked there as at home, and its certificate must carry its own name.
+        """
+        found = server_of(reference)
+        if found is None:
+            return False
+        host, port = found
+        self._sent_by = self.address
+        self._config = msgspec.structs.replace(
+            self._config, host=host, port=port or self._config.port, server_name=""
+        )
+        self._settings = dataclasses.replace(self._settings, config=self._config)
+        log.warning("broker sends us elsewhere", target=self._settings.name, to=self.address)
+        return True
+
+    def _go_home(self) -> None:
+        self._settings, self._config, self._sent_by = self._home, mqtt_config(self._home), ""
+
     def _client(self, context: GatheringContext) -> tuple[Client, Events]:
         config = self._config
+        five = config.mqtt_version == "5"
         client = Client(
             CallbackAPIVersion.VERSION2,
             client_id=client_id(self._settings),
-            protocol=MQTTProtocolVersion.MQTTv5,
+            clean_session=None if five else True,
+            protocol=MQTTProtocolVersion.MQTTv5 if five else MQTTProtocolVersion.MQTTv311,
             reconnect_on_failure=False,
         )
         client.tls_set_context(context)
@@ -100,11 +165,8 @@ class MqttTarget:
         if config.user:
             client.username_pw_set(config.user, self._password())
         will = self._last_words()
-        properties = new_properties(PacketTypes.WILLMESSAGE)
-        if will.content_type:
-            properties.PayloadFormatIndicator = 1
-            properties.ContentType = will.content_type
-        retain = will.retain and self._retain
+        retain = will.retain and self._endings.retain
+        properties = _will_properties(will, config) if five else None
         client.will_set(will.topic, will.payload, qos=1, retain=retain, properties=properties)
         events = Events()
         client.on_connect = events.on_connect
@@ -163,6 +225,16 @@ class MqttTarget:
                 )
 
 
+def _will_properties(will: Message, config: MqttConfig) -> Properties:
+    properties = new_properties(PacketTypes.WILLMESSAGE)
+    if will.content_type:
+        properties.PayloadFormatIndicator = 1
+        properties.ContentType = will.content_type
+    if config.will_delay_s:
+        properties.WillDelayInterval = config.will_delay_s
+    return properties
+
+
 class _Opening(threading.Thread):
     """One attempt to open a connection; the client belongs to it until `done` is set."""
 
@@ -177,15 +249,19 @@ class _Opening(threading.Thread):
 
     def run(self) -> None:
         config = mqtt_config(self._settings)
-        properties = new_properties(PacketTypes.CONNECT)
-        properties.SessionExpiryInterval = 0
-        properties.MaximumPacketSize = INBOUND_BYTES_MAX
         try:
+            if config.mqtt_version != "5":
+                self._client.connect(config.host, config.port, keepalive=config.keepalive_s)
+                return
+            properties = new_properties(PacketTypes.CONNECT)
+            properties.SessionExpiryInterval = config.session_expiry_s
+            properties.MaximumPacketSize = INBOUND_BYTES_MAX
             self._client.connect(
                 config.host,
                 config.port,
                 keepalive=config.keepalive_s,
-                clean_start=True,
+                # A session that is begun anew ends the old one, and publishes its will at once.
+                clean_start=not config.session_expiry_s,
                 properties=properties,
             )
         except (OSError, ValueError) as error:  # UnicodeError of a host name is a ValueError.

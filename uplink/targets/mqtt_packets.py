@@ -148,6 +148,9 @@ class Inbound:
         self._pending = bytearray()
         self.for_paho = bytearray()
         """Whole packets, in order; whoever reads them removes them."""
+        self.connack: int | None = None
+        self.disconnect: int | None = None
+        """The code of either as it came: paho drops a connection over one that it does not know."""
         self._admitted: tuple[int, ...] = _FOR_PAHO
 
     def admit_publications(self) -> None:
@@ -181,9 +184,16 @@ class Inbound:
                 found.append(_acknowledgement(pending, start, length))
             else:
                 self.for_paho += pending[at:stop]
+                self._note(head, pending[start:stop])
             at = stop
         del pending[:at]
         return found
+
+    def _note(self, head: int, body: bytearray) -> None:
+        if head == _CONNACK and len(body) >= 2:  # noqa: PLR2004 - flags and code
+            self.connack = body[1]
+        elif head == _DISCONNECT:
+            self.disconnect = body[0] if body else 0
 
 
 def _acknowledgement(packet: bytearray, start: int, length: int) -> Acknowledgement:

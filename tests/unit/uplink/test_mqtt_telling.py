@@ -52,7 +52,7 @@ def test_current_values_expire_and_history_and_gaps_never(record: Record | GapRe
 
 
 def test_history_goes_to_the_rule_and_is_never_retained() -> None:
-    wording = target(basic_ingest_rule="lake")
+    wording = target(broker="aws", basic_ingest_rule="lake")
 
     history = told(wording, SAMPLE, BACKFILL)
     assert (history.topic, history.retain) == (f"$aws/rules/lake/{TOPIC}", False)
