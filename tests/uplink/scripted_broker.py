@@ -39,6 +39,8 @@ class Published:
     retain: bool
     properties: Properties
     """Empty in MQTT 3.1.1."""
+    sent_topic: str
+    """As it was sent: empty where an alias stood for it."""
 
     @property
     def place(self) -> tuple[int, int]:
@@ -126,6 +128,7 @@ class ScriptedBroker:
         self._aliases: dict[tuple[int, int], str] = {}
         """(connection, alias) → topic."""
         self.goodbyes = 0
+        self.pings = 0
         self._count = 0
 
     def __enter__(self) -> Self:
@@ -185,6 +188,7 @@ class ScriptedBroker:
     def _reply(self, kind: int, body: bytes) -> bytes:
         """Return a SUBACK or a PINGRESP."""
         if kind == 0xC0:
+            self.pings += 1
             return b"\xd0\x00"
         answer = body[:2] + b"\0" + bytes([self._suback])
         return b"\x90" + bytes([len(answer)]) + answer
@@ -217,6 +221,7 @@ class ScriptedBroker:
             payload=payload,
             retain=bool(head & 1),
             properties=properties,
+            sent_topic=read.topic.decode(),
         )
         self.messages.append(message)
         return message

@@ -6,19 +6,16 @@ PUBACKs to the real process, whose dead letters are the witness.
 """
 
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from scripted_broker import HANG_UP, Published, ScriptedBroker, connack, disconnect, puback, take
-from uplink_rig import Site, wait_until
+from uplink_rig import Dial, Site, nothing, until_it_ends, wait_until
 
 from common.errors import TargetUnavailable
 from demo.broker import MosquittoBroker
 from demo.pki import Pki
-from uplink.config import load_target
 from uplink.contract import (
-    Message,
     MessageBlamed,
     TargetBusy,
     TargetContested,
@@ -26,8 +23,6 @@ from uplink.contract import (
     Verdict,
 )
 from uplink.drain import TRIES_MAX
-from uplink.targets.mqtt import MqttTarget
-from uplink.targets.mqtt_connection import MqttConnection
 from uplink.targets.mqtt_endings import CUTS_MAX, LASTED_S, UNSERVED_MAX, Ending, Endings
 from uplink.targets.mqtt_reasons import NAMES, TargetRedirected, verdict_of
 
@@ -115,38 +110,6 @@ GOOD = {0x00: "success", 0x01: "granted QoS 1", 0x02: "granted QoS 2", 0x10: "no
 FROM_CLIENTS_OR_FOR_OTHERS = (0x04, 0x11, 0x18, 0x19, 0x92)
 
 
-@pytest.fixture
-def dial(tmp_path: Path, pki: Pki) -> Callable[..., MqttTarget]:
-    """Return a target for a broker on 127.0.0.1."""
-    site = Site(tmp_path, pki)
-
-    def dial(port: int, subscriptions: tuple[str, ...] = (), **keys: object) -> MqttTarget:
-        site.configure(port, connect_timeout_s=10, **keys)
-        settings = load_target(site.config_dir, "uns", "g1")
-        assert settings is not None
-        will = Message("Acme/SiteA/_edge/g1/status", b'{"online":false}', retain=True)
-        return MqttTarget(settings, lambda: will, subscriptions)
-
-    return dial
-
-
-def nothing() -> None:
-    """Wait without giving up."""
-
-
-def until_it_ends(connection: MqttConnection, *topics: str) -> TargetUnavailable:
-    """Publish on each topic, and return why the connection ended."""
-    for topic in topics:
-        connection.publish(Message(topic, b'{"id":"g:1:1:1"}', retain=True))
-    for _ in range(100):
-        try:
-            connection.exchange(0.1)
-        except TargetUnavailable as error:
-            connection.close()
-            return error
-    raise AssertionError("the connection did not end")
-
-
 def test_the_table_is_whole_and_every_code_has_its_name() -> None:
     table = {**GOOD, **CONNACK, **DISCONNECT, **SUBACK, **PUBACK}
 
@@ -156,7 +119,7 @@ def test_the_table_is_whole_and_every_code_has_its_name() -> None:
 
 
 @pytest.mark.parametrize("code", CONNACK)
-def test_a_refused_connection(dial: Callable[..., MqttTarget], pki: Pki, code: int) -> None:
+def test_a_refused_connection(dial: Dial, pki: Pki, code: int) -> None:
     says, kind = CONNACK[code]
     with (
         ScriptedBroker(pki, welcome=lambda _: connack(code, ReasonString="so it is")) as broker,
@@ -171,7 +134,7 @@ def test_a_refused_connection(dial: Callable[..., MqttTarget], pki: Pki, code: i
 
 
 @pytest.mark.parametrize("code", DISCONNECT)
-def test_the_end_of_a_connection(dial: Callable[..., MqttTarget], pki: Pki, code: int) -> None:
+def test_the_end_of_a_connection(dial: Dial, pki: Pki, code: int) -> None:
     says, kind = DISCONNECT[code]
     with ScriptedBroker(pki, lambda _: [disconnect(code)]) as broker:
         error = until_it_ends(dial(broker.port).connect(nothing), "t")
@@ -181,9 +144,7 @@ def test_the_end_of_a_connection(dial: Callable[..., MqttTarget], pki: Pki, code
 
 
 @pytest.mark.parametrize("code", [0x8F, 0xA3, 0xFF])
-def test_a_code_that_the_standard_does_not_have_there(
-    dial: Callable[..., MqttTarget], pki: Pki, code: int
-) -> None:
+def test_a_code_that_the_standard_does_not_have_there(dial: Dial, pki: Pki, code: int) -> None:
     """Seen to bite: paho dropped the connection, and the cause was `Bad file descriptor`."""
     named = f"(0x{code:02X})"
     with (
@@ -197,7 +158,7 @@ def test_a_code_that_the_standard_does_not_have_there(
 
 
 @pytest.mark.parametrize("code", SUBACK)
-def test_a_refused_subscription(dial: Callable[..., MqttTarget], pki: Pki, code: int) -> None:
+def test_a_refused_subscription(dial: Dial, pki: Pki, code: int) -> None:
     says, kind = SUBACK[code]
     with ScriptedBroker(pki, suback=code) as broker, pytest.raises(TargetUnavailable) as caught:
         dial(broker.port, ("spBv1.0/+",)).connect(nothing)
@@ -207,7 +168,7 @@ def test_a_refused_subscription(dial: Callable[..., MqttTarget], pki: Pki, code:
 
 
 @pytest.mark.parametrize("code", [0, 1, 2])
-def test_a_granted_subscription(dial: Callable[..., MqttTarget], pki: Pki, code: int) -> None:
+def test_a_granted_subscription(dial: Dial, pki: Pki, code: int) -> None:
     with ScriptedBroker(pki, suback=code) as broker:
         dial(broker.port, ("spBv1.0/+",)).connect(nothing).close()
 
@@ -351,9 +312,7 @@ def test_a_take_over_is_waited_out_for_minutes_and_told(site: Site, pki: Pki) ->
     assert len(broker.connects) == 1, "no storm"
 
 
-def test_two_clients_of_one_name_on_a_real_broker(
-    dial: Callable[..., MqttTarget], pki: Pki, tmp_path: Path
-) -> None:
+def test_two_clients_of_one_name_on_a_real_broker(dial: Dial, pki: Pki, tmp_path: Path) -> None:
     """Mosquitto 2.0.11 says nothing to the one that it disconnects."""
     with MosquittoBroker(tmp_path / "broker", pki) as broker:
         ours, other = dial(broker.port), dial(broker.port)
@@ -367,11 +326,11 @@ def test_two_clients_of_one_name_on_a_real_broker(
         again.close()
 
     assert [type(each) for each in found] == [AWAY, AWAY, TargetRefused]
-    assert "another client uses our client_id 'tailrace-g1-uns'" in str(found[-1])
-    assert "'tailrace-g1-uns'" in " ".join(notes), "the state survives coming back"
+    assert "another client uses our client_id 'tailrace-sitea-line1-uns'" in str(found[-1])
+    assert "'tailrace-sitea-line1-uns'" in " ".join(notes), "the state survives coming back"
 
 
-def test_a_broker_that_only_closes(dial: Callable[..., MqttTarget], pki: Pki) -> None:
+def test_a_broker_that_only_closes(dial: Dial, pki: Pki) -> None:
     def answers(message: Published) -> list[bytes]:
         return [*take(message), HANG_UP]
 

@@ -27,6 +27,7 @@ from uplink.targets.mqtt_reasons import (
     RETAIN_NOT_SUPPORTED,
     disconnected,
     named,
+    reason_of,
     refused_connection,
     refused_subscription,
     verdict_of,
@@ -107,8 +108,8 @@ class MqttConnection:
             try:
                 self.exchange(WAITING_SLICE_S)
             except TargetUnavailable:
-                code = self._socket.connack
-                if self._events.welcome is None and code is not None and code >= FAILURE:
+                code = reason_of(self._socket.connack or 0, self._config.mqtt_version)
+                if self._events.welcome is None and code >= FAILURE:
                     raise refused_connection(self._place, code, "") from None
                 if self._events.welcome is None:
                     raise  # Otherwise the CONNACK says why.

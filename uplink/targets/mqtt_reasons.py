@@ -102,8 +102,8 @@ _VERDICTS = {
 _CONNACK_ADVICE = {
     0x81: "it cannot read our CONNECT; is it a broker, and of which MQTT? Try another mqtt_version",
     0x82: "it does not like our CONNECT; try another mqtt_version",
-    0x84: "it does not speak MQTT 5, in which alone a broker says why it refuses; set mqtt_version "
-    'to "3.1.1", or use a broker that does',
+    0x84: "it does not speak the MQTT that mqtt_version asks for: set another, or use a broker "
+    "that speaks MQTT 5, in which alone it can say why it refuses a message",
     0x85: "set another client_id",
     0x86: "check user and password_file",
     NOT_AUTHORIZED: "allow this client (its certificate or user) to connect",
@@ -127,6 +127,14 @@ _DISCONNECT_ADVICE = {
 
 _SUBACK_ADVICE = "allow it for this client"
 _PASSING = (UNSPECIFIED, IMPLEMENTATION_SPECIFIC, PACKET_ID_IN_USE)
+
+_OF_3_1_1 = {1: 0x84, 2: 0x85, 3: 0x88, 4: 0x86, 5: NOT_AUTHORIZED}
+"""Return codes of a CONNACK of MQTT 3.1.1 (3.2.2.3)."""
+
+
+def reason_of(connack: int, mqtt_version: str) -> int:
+    """Return the reason code of a CONNACK, whatever version it is of."""
+    return connack if mqtt_version == "5" else _OF_3_1_1.get(connack, connack)
 
 
 def named(code: int) -> str:
