@@ -129,6 +129,7 @@ class ScriptedBroker:
         """(connection, alias) → topic."""
         self.goodbyes = 0
         self.pings = 0
+        self._leaving = False
         self._count = 0
 
     def __enter__(self) -> Self:
@@ -136,6 +137,7 @@ class ScriptedBroker:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._leaving = True
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         if self._connection is not None:
@@ -196,7 +198,9 @@ class ScriptedBroker:
     def _next(self, connection: ssl.SSLSocket) -> tuple[int, bytes] | None:
         while True:
             try:
-                return _read_packet(connection)
+                packet = _read_packet(connection)
+                # A TLS socket that was shut down gives what is left as it came, encrypted.
+                return None if self._leaving else packet
             except TimeoutError:
                 for answer in self._idle() if self._idle else []:
                     connection.sendall(answer)
