@@ -199,11 +199,12 @@ class ScriptedBroker:
         while True:
             try:
                 packet = _read_packet(connection)
-                # A TLS socket that was shut down gives what is left as it came, encrypted.
-                return None if self._leaving else packet
             except TimeoutError:
                 for answer in self._idle() if self._idle else []:
                     connection.sendall(answer)
+                continue
+            # A TLS socket that was shut down gives what is left as it came, encrypted.
+            return None if self._leaving else packet
 
     def _remember(self, head: int, body: bytes) -> Published:
         read = _packet.decode_publish(head, body, self._version)

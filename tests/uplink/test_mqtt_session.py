@@ -39,7 +39,7 @@ def message(topic: str, number: int = 1) -> Message:
 
 
 def test_the_keep_alive_of_the_broker_is_obeyed(dial: Dial, pki: Pki) -> None:
-    """paho obeys it; this sees that it may."""
+    """Left to paho; this sees that it may."""
     with ScriptedBroker(pki, welcome=lambda _: connack(ServerKeepAlive=1)) as broker:
         connection = dial(broker.port, keepalive_s=3_600).connect(nothing)
         wait_until(lambda: connection.exchange(0.1) or broker.pings >= 2, "it pings at that pace")
