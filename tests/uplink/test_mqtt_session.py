@@ -244,7 +244,9 @@ def test_in_mqtt_3_1_1_a_denied_message_looks_delivered(
     dial: Dial, pki: Pki, tmp_path: Path
 ) -> None:
     """What the note warns of, as it is: nobody can do better in this version."""
-    with MosquittoBroker(tmp_path / "broker", pki, acl=f"topic write {ROOT}/#\n") as broker:
+    with MosquittoBroker(
+        tmp_path / "broker", pki, acl=f"user sitea-line1\ntopic write {ROOT}/#\n"
+    ) as broker:
         connection = dial(broker.port, mqtt_version="3.1.1").connect(nothing)
         assert until_answered(connection, message("Secret/A"))[0].verdict is Verdict.TAKEN
         connection.close()

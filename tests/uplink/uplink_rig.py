@@ -29,9 +29,8 @@ from common.records import Column, Gap, Plan, ValueType
 from demo.pki import Authority, Identity, Pki
 from demo.tls import consumer_context
 from uplink.config import load_target
-from uplink.contract import Answer, Message
+from uplink.contract import Answer, Connection, Message
 from uplink.targets.mqtt import MqttTarget
-from uplink.targets.mqtt_connection import MqttConnection
 
 GATEWAY = "sitea-line1"
 ROOT = "Acme/SiteA/Stamping/Line1"
@@ -301,7 +300,7 @@ def payload_of(number: int) -> bytes:
     return json.dumps({"id": f"{GATEWAY}:1:{number}:0"}).encode()
 
 
-def until_it_ends(connection: MqttConnection, *topics: str) -> TargetUnavailable:
+def until_it_ends(connection: Connection, *topics: str) -> TargetUnavailable:
     """Publish on each topic, and return why the connection ended."""
     for number, topic in enumerate(topics, 1):
         connection.publish(Message(topic, payload_of(number), retain=True))
@@ -314,7 +313,7 @@ def until_it_ends(connection: MqttConnection, *topics: str) -> TargetUnavailable
     raise AssertionError("the connection did not end")
 
 
-def until_answered(connection: MqttConnection, *messages: Message) -> list[Answer]:
+def until_answered(connection: Connection, *messages: Message) -> list[Answer]:
     """Publish, and return the answers in the order of the messages."""
     tickets = [connection.publish(each) for each in messages]
     found: dict[int, Answer] = {}

@@ -27,9 +27,9 @@ from uplink.status import offline_message
 from uplink.surroundings import Surroundings
 from uplink.targets.mqtt_config import (
     MqttConfig,
-    client_id,
     mqtt_config,
     server_of,
+    shard_id,
     usual_alpn,
 )
 from uplink.targets.mqtt_connection import WAITING_SLICE_S, MqttConnection
@@ -37,6 +37,7 @@ from uplink.targets.mqtt_endings import Endings
 from uplink.targets.mqtt_events import Events, new_properties
 from uplink.targets.mqtt_packets import INBOUND_BYTES_MAX
 from uplink.targets.mqtt_reasons import TargetRedirected
+from uplink.targets.mqtt_shards import ShardedConnection, connect_all
 from uplink.targets.mqtt_socket import GatheringContext, GatheringSocket
 from uplink.tls import NAMES_TIMEOUT_S, configure, explained
 
@@ -46,9 +47,40 @@ HOPS_MAX = 3
 log = get_log(__name__)
 
 
-def build_target(settings: TargetSettings, surroundings: Surroundings) -> "MqttTarget":
+def build_target(
+    settings: TargetSettings, surroundings: Surroundings
+) -> "MqttTarget | ShardedTarget":
     """Return the far side of one [targets.NAME] with kind = "mqtt"."""
-    return MqttTarget(settings, lambda: offline_message(surroundings.identity.edge))
+
+    def last_words() -> Message:
+        return offline_message(surroundings.identity.edge)
+
+    if mqtt_config(settings).connections > 1:
+        return ShardedTarget(settings, last_words)
+    return MqttTarget(settings, last_words)
+
+
+class ShardedTarget:
+    """One broker over several connections."""
+
+    def __init__(self, settings: TargetSettings, last_words: Callable[[], Message]) -> None:
+        """`last_words` are the first connection's; the others die without."""
+        shards = range(1, mqtt_config(settings).connections + 1)
+        self._targets = [
+            MqttTarget(settings, last_words if shard == 1 else None, shard=shard)
+            for shard in shards
+        ]
+        self._last_words = last_words
+
+    @property
+    def address(self) -> str:
+        """`host:port`."""
+        return self._targets[0].address
+
+    def connect(self, waiting: Callable[[], None]) -> ShardedConnection:
+        """Open all connections. Raises TargetUnavailable or TargetRefused."""
+        connects = [each.connect for each in self._targets]
+        return connect_all(connects, self._last_words().topic, waiting)
 
 
 class MqttTarget:
@@ -57,8 +89,10 @@ class MqttTarget:
     def __init__(
         self,
         settings: TargetSettings,
-        last_words: Callable[[], Message],
+        last_words: Callable[[], Message] | None,
         subscriptions: Sequence[str] = (),
+        *,
+        shard: int = 1,
     ) -> None:
         """`last_words` is asked before each CONNECT what the broker shall say when we die.
 
@@ -67,11 +101,12 @@ class MqttTarget:
         """
         self._settings = settings
         self._config = mqtt_config(settings)
+        self._shard = shard
         self._last_words = last_words
         self._subscriptions = subscriptions
         self._opening: _Opening | None = None
         self._endings = Endings(
-            client_id(settings) or "(chosen by the broker)",
+            shard_id(settings, shard) or "(chosen by the broker)",
             plenty=self._config.in_flight_max,
             reasons=self._config.mqtt_version == "5",
             follows=self._config.redirects == "follow",
@@ -155,7 +190,7 @@ class MqttTarget:
         five = config.mqtt_version == "5"
         client = Client(
             CallbackAPIVersion.VERSION2,
-            client_id=client_id(self._settings),
+            client_id=shard_id(self._settings, self._shard),
             clean_session=None if five else True,
             protocol=MQTTProtocolVersion.MQTTv5 if five else MQTTProtocolVersion.MQTTv311,
             reconnect_on_failure=False,
@@ -164,10 +199,11 @@ class MqttTarget:
         client.connect_timeout = config.connect_timeout_s
         if config.user:
             client.username_pw_set(config.user, self._password())
-        will = self._last_words()
-        retain = will.retain and self._endings.retain
-        properties = _will_properties(will, config) if five else None
-        client.will_set(will.topic, will.payload, qos=1, retain=retain, properties=properties)
+        if self._last_words is not None:
+            will = self._last_words()
+            retain = will.retain and self._endings.retain
+            properties = _will_properties(will, config) if five else None
+            client.will_set(will.topic, will.payload, qos=1, retain=retain, properties=properties)
         events = Events()
         client.on_connect = events.on_connect
         client.on_disconnect = events.on_disconnect

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from common.naming import BROKER_PROFILES, BrokerLimits
 from uplink.settings import Host, OptionalHost, Port, TargetConfig, TargetSettings
 
 DAY_S = 86_400
@@ -44,6 +45,12 @@ class MqttConfig(TargetConfig, frozen=True, kw_only=True, forbid_unknown_fields=
     """Topics for which a number is sent; the broker may lower it."""
     live_expiry_s: Annotated[int, Meta(ge=0, le=DAY_S * 366)] = 0
     """Message Expiry Interval of current values, retained ones included; 0: they never expire."""
+    publishes_max_per_s: Annotated[int, Meta(ge=-1, le=1_000_000)] = -1
+    """Of one connection; 0: as fast as the broker takes them; -1: as `broker` says, else 0."""
+    bytes_max_per_s: Annotated[int, Meta(ge=-1, le=1_000_000_000)] = -1
+    """As publishes_max_per_s, for the packets."""
+    connections: Annotated[int, Meta(ge=1, le=16)] = 1
+    """Over which the topics are spread, each with its own client id: -1, -2 and so on."""
     basic_ingest_rule: Annotated[str, Meta(max_length=128, pattern=r"^[A-Za-z0-9_]*$")] = ""
     """AWS IoT Core: the rule that gets history by Basic Ingest; empty: history as all else."""
 
@@ -59,6 +66,9 @@ class MqttConfig(TargetConfig, frozen=True, kw_only=True, forbid_unknown_fields=
             raise ValueError('client_id has no use with client_id_from = "broker"')
         if self.client_id_from == "broker" and self.session_expiry_s:
             raise ValueError("session_expiry_s needs a client_id that stays: client_id_from")
+        limits = limits_of(self)
+        if limits.keepalive_max_s and self.keepalive_s > limits.keepalive_max_s:
+            raise ValueError(f"keepalive_s: {self.broker} allows {limits.keepalive_max_s}")
         if self.basic_ingest_rule and self.broker != "aws":
             raise ValueError('basic_ingest_rule needs broker = "aws"')
 
@@ -86,6 +96,38 @@ def client_id(settings: TargetSettings) -> str:
     if mqtt_config(settings).client_id_from == "broker":
         return ""
     return mqtt_config(settings).client_id or f"tailrace-{settings.gateway}-{settings.name}"
+
+
+def shard_id(settings: TargetSettings, shard: int) -> str:
+    """Return the name of one of several connections, from 1; of an only one its target's."""
+    name = client_id(settings)
+    return f"{name}-{shard}" if name and mqtt_config(settings).connections > 1 else name
+
+
+def wrong_name(settings: TargetSettings) -> str | None:
+    """Return why the broker would not like our client id, None when it would."""
+    limit = limits_of(mqtt_config(settings)).client_id_bytes_max
+    longest = shard_id(settings, mqtt_config(settings).connections)
+    size = len(longest.encode())
+    if not limit or size <= limit:
+        return None
+    broker = mqtt_config(settings).broker
+    return f"client_id {longest!r} has {size} bytes, {broker} allows {limit}"
+
+
+def limits_of(config: MqttConfig) -> BrokerLimits:
+    """Return the limits of this kind of broker."""
+    return BROKER_PROFILES[config.broker] if config.broker else BrokerLimits("")
+
+
+def rates_of(config: MqttConfig) -> tuple[int, int]:
+    """Return how many publishes and bytes a second one connection may send; 0 is no limit."""
+    limits = limits_of(config)
+    publishes, size = config.publishes_max_per_s, config.bytes_max_per_s
+    return (
+        limits.publishes_max_per_s if publishes < 0 else publishes,
+        limits.bytes_max_per_s if size < 0 else size,
+    )
 
 
 def usual_alpn(config: MqttConfig) -> tuple[str, ...]:

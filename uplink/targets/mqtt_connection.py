@@ -11,10 +11,11 @@ from common.clock import monotonic_s
 from common.errors import TargetUnavailable
 from uplink.contract import Answer, Message, Verdict
 from uplink.settings import TargetSettings
-from uplink.targets.mqtt_config import mqtt_config
+from uplink.targets.mqtt_config import limits_of, mqtt_config, rates_of
 from uplink.targets.mqtt_encoder import PublishEncoder
 from uplink.targets.mqtt_endings import Ending, Endings
 from uplink.targets.mqtt_events import Events, Received, said
+from uplink.targets.mqtt_pacing import pace_of
 from uplink.targets.mqtt_packets import (
     ENVELOPE_BYTES_MAX,
     REMAINING_LENGTH_MAX,
@@ -40,6 +41,7 @@ MISC_INTERVAL_S = 0.5
 """Between looks at keepalive and overdue acknowledgements."""
 GOODBYE_S = 1.0
 PACKET_IDS = 65_535
+PAYLOAD_MAX = REMAINING_LENGTH_MAX
 USUAL_TOPIC_BYTES = 512
 USUAL_PROPERTIES_BYTES = 64
 NO_RETAIN_NOTE = "the broker keeps no retained messages: late subscribers see nothing"
@@ -78,6 +80,8 @@ class MqttConnection:
         self._retain = True
         self._says_reasons = self._config.mqtt_version == "5"
         self._encoder = PublishEncoder(properties=self._says_reasons)
+        self._limits = limits_of(self._config)
+        self._pace = pace_of(*rates_of(self._config))
         self._misc_at_s = 0.0
         self._endings = endings
         self._welcome_at_s: float | None = None
@@ -90,7 +94,18 @@ class MqttConnection:
         """How many more messages may be published before answers must come."""
         if self._socket.unsent > OUTGOING_BYTES_MAX:
             return 0
-        return max(0, self._window - len(self._published_at_s))
+        room = max(0, self._window - len(self._published_at_s))
+        return room if self._pace is None else min(room, self._pace.room)
+
+    @property
+    def pause_s(self) -> float:
+        """How long the pace leaves no room; 0 when it does."""
+        return 0.0 if self._pace is None else self._pace.wait_s
+
+    def expect(self, poll: "select.poll") -> None:
+        """Register for what the next exchange waits for."""
+        writing = select.POLLOUT if self._socket.unsent else 0
+        poll.register(self._socket, select.POLLIN | writing)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -145,6 +160,7 @@ class MqttConnection:
         self._encoder = PublishEncoder(
             properties=self._says_reasons,
             packet_bytes_max=self._packet_bytes_max,
+            broker=config.broker,
             aliases_max=aliases_max if endings.aliases else 0,
         )
         self._retain = endings.retain and bool(getattr(properties, "RetainAvailable", 1))
@@ -184,7 +200,8 @@ class MqttConnection:
     def payload_bytes_max(self) -> int:
         """What a payload may have with a topic of usual length."""
         beside = ENVELOPE_BYTES_MAX + USUAL_TOPIC_BYTES + USUAL_PROPERTIES_BYTES
-        return max(1, self._packet_bytes_max - beside)
+        most = self._packet_bytes_max - beside
+        return max(1, min(most, self._limits.payload_bytes_max or most))
 
     def rejection(self, message: Message) -> str | None:
         """Return why the broker, or MQTT itself, would never take the message."""
@@ -197,7 +214,12 @@ class MqttConnection:
             packet_id = packet_id % PACKET_IDS + 1
         self._packet_id = packet_id
         retain = message.retain and self._retain
-        self._socket.gather(self._encoder.packet(message, packet_id, retain=retain))
+        if retain and len(message.payload) > (self._limits.retained_bytes_max or PAYLOAD_MAX):
+            retain = False  # Better delivered and not kept than not delivered.
+        packet = self._encoder.packet(message, packet_id, retain=retain)
+        self._socket.gather(packet)
+        if self._pace is not None:
+            self._pace.published(len(packet))
         self._published_at_s[packet_id] = monotonic_s()
         return packet_id
 
@@ -214,6 +236,8 @@ class MqttConnection:
             raise self._doom
         if self._client.want_write():
             self._client.loop_write()
+        if self._pace is not None and (pause_s := self._pace.wait_s):
+            wait_s = min(wait_s, pause_s)
         self._wait(wait_s, writing=not self._socket.flush())
         answers = self._answers(self._socket.acknowledgements())
         while self._socket.for_paho and self._client.socket() is not None:

@@ -13,6 +13,9 @@ Limits
     aliases of a connection stay, they are part of what the broker remembers.
 """
 
+from typing import Literal
+
+from common.naming import BROKER_PROFILES, BrokerLimits, BrokerProfile, beyond
 from uplink.contract import Message
 from uplink.targets.mqtt_packets import (
     ENVELOPE_BYTES_MAX,
@@ -36,6 +39,10 @@ _Said = tuple[object, ...]
 """`message[3:]`, what its properties say: headers, content type, expiry."""
 
 
+class TopicBeyond(ValueError):
+    """MQTT allows the topic, this kind of broker does not."""
+
+
 class PublishEncoder:
     """The PUBLISH packets of one connection."""
 
@@ -44,19 +51,18 @@ class PublishEncoder:
         *,
         properties: bool,
         packet_bytes_max: int = REMAINING_LENGTH_MAX,
-        payload_bytes_max: int = 0,
-        payload_limit: str = "",
+        broker: BrokerProfile | Literal[""] = "",
         aliases_max: int = 0,
     ) -> None:
         """`properties` is false for MQTT 3.1.1, which has none.
 
-        `payload_bytes_max` is what a kind of broker takes without announcing it, 0: not known;
-        `payload_limit` says for a person whose limit that is.
+        `broker` is what kind of broker it is, for limits that it does not announce.
         """
         self._says = properties
         self._packet_bytes_max = packet_bytes_max
-        self._payload_bytes_max = payload_bytes_max or REMAINING_LENGTH_MAX
-        self._payload_limit = payload_limit
+        self._broker = broker
+        limits = BROKER_PROFILES[broker] if broker else BrokerLimits("")
+        self._payload_bytes_max = limits.payload_bytes_max or REMAINING_LENGTH_MAX
         self._topics: dict[str, bytes] = {}
         self._properties: dict[_Said, tuple[bytes, bytes]] = {}
         self._aliases_max = aliases_max
@@ -77,6 +83,8 @@ class PublishEncoder:
         """Return why the broker, or MQTT itself, would never take the message."""
         try:
             topic = self._topics.get(message.topic) or self._learned(message.topic)
+        except TopicBeyond as error:
+            return f"topic name invalid: {error}"
         except ValueError:
             return "topic name invalid: empty, too long, not UTF-8, or with + # NUL"
         try:
@@ -85,7 +93,7 @@ class PublishEncoder:
             return f"content type, headers or expiry invalid: {error}"
         payload = message.payload
         if len(payload) > self._payload_bytes_max:
-            limit = f"{self._payload_limit} takes {self._payload_bytes_max}"
+            limit = f"{self._broker} takes {self._payload_bytes_max}"
             return f"payload too large: {len(payload)} bytes, {limit}"
         limit_bytes = self._packet_bytes_max
         if len(topic) + len(properties) + len(payload) + ENVELOPE_BYTES_MAX > limit_bytes:
@@ -144,6 +152,8 @@ class PublishEncoder:
         topic = text_field(text)
         if not text or "+" in text or "#" in text:
             raise ValueError(text)
+        if self._broker and (why := beyond(self._broker, text)):
+            raise TopicBeyond(why)
         if len(self._topics) >= TOPICS_MAX:
             self._topics.clear()
         self._topics[text] = topic
