@@ -88,6 +88,7 @@ class UplinkAccount(msgspec.Struct):
     target: str | None = None
     state: str = "unknown"
     error: str | None = None
+    notes: list[str] = []
     acked_sequence: int = 0
     last_ack_at_ns: int | None = None
     published: int = 0

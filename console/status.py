@@ -92,6 +92,8 @@ class UplinkStatus(msgspec.Struct, kw_only=True):
     set_aside: int
     in_flight: int
     error: str | None
+    notes: list[str] = []
+    """What the far side cannot do, and what it did lately."""
 
 
 class QueueStatus(msgspec.Struct, kw_only=True):
@@ -306,6 +308,7 @@ def _uplinks(fresh: dict[str, Health], at_ns: int) -> list[UplinkStatus]:
             set_aside=told.set_aside,
             in_flight=told.in_flight,
             error=told.error,
+            notes=told.notes,
         )
         for process, health in fresh.items()
         if (told := account(health, UplinkAccount)).target is not None

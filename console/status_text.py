@@ -138,4 +138,5 @@ def _uplinks(status: Status) -> list[str]:
         for each in status.uplinks
     ]
     header = ("TARGET", "STATE", "LAST ACK", "BEHIND", "PUBLISHED", "REFUSED", "SET ASIDE")
-    return table(header, rows, [each.error for each in status.uplinks]) if rows else []
+    notes = [each.error or "; ".join(each.notes) or None for each in status.uplinks]
+    return table(header, rows, notes) if rows else []
