@@ -181,7 +181,11 @@ class Inbound:
             if stop > end:
                 break
             if head == _PUBACK:
-                found.append(_acknowledgement(pending, start, length))
+                # Of two bytes it means success (3.4.2.1); nearly all of them are.
+                if length == _PACKET_ID_BYTES:
+                    found.append(Acknowledgement(pending[start] << 8 | pending[start + 1], 0))
+                else:
+                    found.append(_acknowledgement(pending, start, length))
             else:
                 self.for_paho += pending[at:stop]
                 self._note(head, pending[start:stop])
@@ -200,8 +204,7 @@ def _acknowledgement(packet: bytearray, start: int, length: int) -> Acknowledgem
     if length < _PACKET_ID_BYTES:
         raise ProtocolFault("a PUBACK without a packet id")
     packet_id = packet[start] << 8 | packet[start + 1]
-    # A PUBACK of two bytes means success (3.4.2.1).
-    return Acknowledgement(packet_id, packet[start + 2] if length > _PACKET_ID_BYTES else 0)
+    return Acknowledgement(packet_id, packet[start + 2])
 
 
 def _long_length(packet: bytearray, at: int) -> tuple[int, int] | None:
