@@ -25,7 +25,7 @@ from uplink_rig import (
 
 from common.clock import monotonic_s
 from common.errors import TargetUnavailable
-from demo.broker import MosquittoBroker
+from demo.broker import EmbeddedBroker, MosquittoBroker
 from demo.pki import Pki
 from uplink.contract import Message, TargetRefused, Verdict
 from uplink.targets.mqtt import HOPS_MAX
@@ -147,6 +147,40 @@ def test_a_redirect_to_nowhere_is_refused(dial: Dial, pki: Pki, reference: str) 
         dial(broker.port, redirects="follow").connect(nothing)
 
 
+@pytest.mark.parametrize("kind", [MosquittoBroker, EmbeddedBroker])
+def test_what_is_said_beside_a_payload_reaches_a_subscriber(
+    dial: Dial,
+    subscribe: Callable[..., Subscriber],
+    pki: Pki,
+    tmp_path: Path,
+    kind: type[MosquittoBroker] | type[EmbeddedBroker],
+) -> None:
+    """Seen to bite: mosquitto drops a connection over a wrong property length."""
+    headers = (("ce_type", "sample"), ("contract", "1.4.0 \N{DEGREE SIGN}C"))
+    with kind(tmp_path / "broker", pki) as broker:
+        subscriber = subscribe(broker.port)
+        connection = dial(broker.port).connect(nothing)
+        full = message("t")._replace(headers=headers, content_type="text/plain", expiry_s=3_600)
+        bare = message("t", 2)._replace(content_type="")
+        assert taken(list(until_answered(connection, full)))
+        wait_until(lambda: len(subscriber.payloads()) == 1, "the first arrives")
+        first = subscriber.properties
+        assert taken(list(until_answered(connection, bare)))
+        wait_until(lambda: len(subscriber.payloads()) == 2, "the second arrives")
+        second = subscriber.properties
+        connection.close()
+
+    assert first is not None
+    assert tuple(getattr(first, "UserProperty", ())) == headers
+    assert getattr(first, "ContentType", "") == "text/plain"
+    assert getattr(first, "PayloadFormatIndicator", 0) == 1
+    assert 0 < getattr(first, "MessageExpiryInterval", 0) <= 3_600
+    assert second is not None
+    assert not any(
+        hasattr(second, name) for name in ("UserProperty", "ContentType", "MessageExpiryInterval")
+    )
+
+
 def taken(answers: list[object]) -> bool:
     return all(getattr(each, "verdict", None) is Verdict.TAKEN for each in answers)
 
@@ -265,3 +299,12 @@ def test_a_window_of_our_own_bounds_what_is_in_flight_in_mqtt_3_1_1(dial: Dial, 
         assert connection.room == 3
         connection.close()
         wait_until(lambda: broker.goodbyes == 1, "the goodbye is one of MQTT 3.1.1")
+
+
+def test_a_broker_that_speaks_mqtt_5_alone_is_told(dial: Dial, pki: Pki, tmp_path: Path) -> None:
+    """The embedded rumqttd listens for MQTT 5 only, and closes on any other."""
+    with (
+        EmbeddedBroker(tmp_path / "broker", pki) as broker,
+        pytest.raises(TargetUnavailable),
+    ):
+        dial(broker.port, mqtt_version="3.1.1").connect(nothing)

@@ -21,7 +21,6 @@ from common.errors import TargetUnavailable
 from uplink.contract import Answer, Message
 from uplink.targets.mqtt_connection import MqttConnection
 
-SHARDS_MAX = 16
 _NO_WAIT_S = 0.0
 
 
