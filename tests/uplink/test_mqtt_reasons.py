@@ -255,7 +255,7 @@ def test_in_mqtt_3_1_1_a_message_over_which_the_broker_hangs_up_is_blamed() -> N
 
 
 def test_a_client_that_is_not_authorised_at_all_is_refused_and_sets_nothing_aside() -> None:
-    """Seen to bite: blaming messages for ever set a whole queue aside, one by one."""
+    """Seen to bite: without a limit messages were blamed for ever, to be set aside one by one."""
     memory = endings()
     one = {"code": 0x87, "closed": False, "in_flight": 1}
 

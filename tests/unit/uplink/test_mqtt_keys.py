@@ -93,7 +93,7 @@ def write(folder: Path, target: str) -> Places:
 
 
 def test_topics_that_a_targets_broker_would_refuse_are_warned_of(tmp_path: Path) -> None:
-    """Seen to bite: without the crossing nobody warned unless ot/ named the broker as well."""
+    """Whether or not ot/ names the broker as well."""
     assert topics_beyond(write(tmp_path, "")) == []
     assert topics_beyond(write(tmp_path, 'broker = "aws"\n')) == [], "7 slashes are allowed"
     deeper = PLANT.replace("Cell1", "Cell1/Station")
