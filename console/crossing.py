@@ -23,13 +23,13 @@ def topics_beyond(places: Places) -> list[Caution]:
     for name, table in table_at(document, "targets", []).items():
         if not isinstance(table, dict):
             continue
-        where = f"targets.{name}.broker"
-        texts = (*_beyond(plant, table), *_unseen(table))
-        found += [Caution(document.place(where), where, text) for text in texts]
+        for key, text in (*_beyond(plant, table), *_unseen(table)):
+            where = f"targets.{name}.{key}"
+            found.append(Caution(document.place(where), where, text))
     return found
 
 
-def _beyond(plant: Plant, table: dict[str, Any]) -> Iterator[str]:
+def _beyond(plant: Plant, table: dict[str, Any]) -> Iterator[tuple[str, str]]:
     profile = table.get("broker")
     if profile not in BROKER_PROFILES or table.get("payload", "uns") not in ON_TAGS_TOPICS:
         return
@@ -38,12 +38,13 @@ def _beyond(plant: Plant, table: dict[str, Any]) -> Iterator[str]:
     if refused:
         topic, text = refused[0]
         more = f"; so are {len(refused) - 1:,} more topics of ot/" if len(refused) > 1 else ""
-        yield f"topic {topic} would be set aside: {text}{more}"
+        yield "broker", f"topic {topic} would be set aside: {text}{more}"
 
 
-def _unseen(table: dict[str, Any]) -> Iterator[str]:
+def _unseen(table: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if table.get("mqtt_version") == "3.1.1":
         yield (
+            "mqtt_version",
             'mqtt_version = "3.1.1" has no reasons: a message that the broker denies counts as '
-            "delivered"
+            "delivered",
         )

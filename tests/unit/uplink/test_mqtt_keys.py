@@ -110,7 +110,7 @@ def test_topics_that_a_targets_broker_would_refuse_are_warned_of(tmp_path: Path)
 def test_what_mqtt_3_1_1_cannot_say_is_warned_of(tmp_path: Path) -> None:
     (warning,) = topics_beyond(write(tmp_path, 'mqtt_version = "3.1.1"\n'))
 
-    assert warning.severity == "warning"
+    assert (warning.severity, warning.where) == ("warning", "targets.uns.mqtt_version")
     assert "counts as delivered" in warning.message
 
 
