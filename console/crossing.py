@@ -43,8 +43,5 @@ def _beyond(plant: Plant, table: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _unseen(table: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if table.get("mqtt_version") == "3.1.1":
-        yield (
-            "mqtt_version",
-            'mqtt_version = "3.1.1" has no reasons: a message that the broker denies counts as '
-            "delivered",
-        )
+        text = "MQTT 3.1.1 has no reasons: a message that the broker denies counts as delivered"
+        yield "mqtt_version", text
