@@ -17,6 +17,7 @@ from common.config import CLOUD_FILE, read_document, table_at
 from common.errors import Finding
 from common.places import Places
 from common.plant import QueueConfig, read_plant
+from console.crossing import topics_beyond
 from console.programs import (
     NAME,
     arguments_of,
@@ -100,6 +101,8 @@ def check(places: Places, halves: tuple[str, ...] = ("ot", "it")) -> Report:
         _look_at_plant(places, programs, report)
     if "it" in halves:
         _look_at_targets(places, programs, report)
+    if halves == tuple(HALVES):
+        report.warnings += topics_beyond(places)
     return report
 
 

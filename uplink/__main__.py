@@ -15,6 +15,7 @@ from uplink.report import Report
 from uplink.runner import Uplink
 from uplink.status import edge_path
 from uplink.surroundings import Identity, Surroundings
+from uplink.targets.mqtt_telling import worded_for
 from uplink.waiting import wait_for_queue, wait_for_settings
 
 log = get_log(__name__)
@@ -38,10 +39,11 @@ def drain_target(name: str, places: Places) -> None:
     identity = Identity(gateway.id, reader.epoch, gateway.root, edge)
     surroundings = Surroundings(identity, reader, cursor, Newest())
     target = target_builder_of(config.kind)(settings, surroundings)
+    wording = wording_builder_of(config.payload)(config, identity)
     log.info("started", target=name, address=target.address)
     Uplink(
         target=target,
-        wording=wording_builder_of(config.payload)(config, identity),
+        wording=worded_for(wording, config),
         surroundings=surroundings,
         stopping=stopping,
         report=report,

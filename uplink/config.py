@@ -30,7 +30,7 @@ from uplink.files import wrong_files
 from uplink.registry import LIBRARIES, PAYLOADS, TARGETS
 from uplink.settings import TargetConfig, TargetSettings, resolved_settings
 from uplink.targets.kafka_config import KafkaConfig
-from uplink.targets.mqtt_config import MqttConfig
+from uplink.targets.mqtt_config import MqttConfig, wrong_name
 
 CONFIGS: dict[str, type[TargetConfig]] = {"mqtt": MqttConfig, "kafka": KafkaConfig}
 """`kind` → the keys of its table; the kinds are those of registry.TARGETS."""
@@ -149,6 +149,8 @@ def _target(
     settings = resolved_settings(name, gateway, config, folder)
     for key, text in wrong_files(settings):
         findings.append(document.finding(f"{where}.{key}", text))
+    if isinstance(config, MqttConfig) and (name_text := wrong_name(settings)):
+        findings.append(document.finding(f"{where}.client_id", name_text))
     usable = len(findings) == before
     if found := _validity_finding(settings, document, f"{where}.cert_file"):
         findings.append(found)

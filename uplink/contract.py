@@ -16,6 +16,10 @@ class TargetRefused(TargetUnavailable):
     """It answered, and will not take us until a person changes something. Knock rarely."""
 
 
+class TargetContested(TargetRefused):
+    """Another client takes our place there again and again. Give it minutes between tries."""
+
+
 class TargetBusy(TargetUnavailable):
     """It answered that it has too much to do. Knock more rarely each time, from the first on."""
 

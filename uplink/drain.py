@@ -82,12 +82,17 @@ class _Unsettled(Generic[R]):
 class Item(Generic[R]):
     """One message of one record on its way."""
 
-    __slots__ = ("number", "payload", "put_off", "record", "strikes", "topic", "tries", "unsettled")
+    __slots__ = (
+        *("number", "payload", "place", "put_off", "record", "strikes", "topic", "tries"),
+        "unsettled",
+    )
 
     def __init__(self, unsettled: _Unsettled[R], number: int) -> None:
         self.unsettled = unsettled
         self.record = unsettled.record
         self.number = number
+        self.place = Place(unsettled.record.sequence, unsettled.rank, number)
+        """Where it belongs in the order."""
         self.tries = 0
         """Failures without a reason; a far side that says `later` costs none."""
         self.put_off = False
@@ -97,11 +102,6 @@ class Item(Generic[R]):
         self.topic = ""
         self.payload = b""
         """As last published; kept for the dead-letter store."""
-
-    @property
-    def place(self) -> Place:
-        """Where it belongs in the order."""
-        return Place(self.record.sequence, self.unsettled.rank, self.number)
 
 
 class SetAside(NamedTuple, Generic[R]):

@@ -114,7 +114,7 @@ class Uplink:
         self._apply(connection.exchange(wait_s))
         self._persist()
         self._letters.look_when_due()
-        self._show_state()
+        self._show_state(connection)
         self._speak(connection)
         self._report.in_flight = len(self._drain.in_flight)
         self._report.write_when_due()
@@ -232,9 +232,10 @@ class Uplink:
         self._speak(connection)
         report.write()
 
-    def _show_state(self) -> None:
+    def _show_state(self, connection: Connection) -> None:
         """While connected: refused when the store of refused messages is full, else online."""
         report, full = self._report, self._letters.full
+        report.notes = connection.notes
         if full != (report.state == "refused"):
             report.state = "refused" if full else "online"
             report.error = self._letters.complaint() if full else None

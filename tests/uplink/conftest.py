@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from uplink_rig import Certificates, Site, Subscriber
+from uplink_rig import Certificates, Dial, Site, Subscriber
 
 from demo.pki import Identity, Pki
 
@@ -30,6 +30,11 @@ def site(tmp_path: Path, pki: Pki) -> Iterator[Site]:
     sys.stdout.write(site.log)  # Shown when the test has failed.
     assert "Traceback" not in site.log, site.log
     assert "Exception ignored" not in site.log, site.log
+
+
+@pytest.fixture
+def dial(site: Site) -> Dial:
+    return Dial(site)
 
 
 @pytest.fixture

@@ -37,6 +37,10 @@ class Published:
     topic: str
     payload: dict[str, Any]
     retain: bool
+    properties: Properties
+    """Empty in MQTT 3.1.1."""
+    sent_topic: str
+    """As it was sent: empty where an alias stood for it."""
 
     @property
     def place(self) -> tuple[int, int]:
@@ -55,9 +59,18 @@ def puback(packet_id: int, code: int = 0) -> bytes:
     return b"\x40" + bytes([len(body)]) + body
 
 
-def disconnect(code: int) -> bytes:
-    """Return a DISCONNECT with a reason."""
-    return b"\xe0\x02" + bytes([code, 0])
+def disconnect(code: int, **more: str) -> bytes:
+    """Return a DISCONNECT with a reason; `more` are properties as paho names them."""
+    properties = Properties(PacketTypes.DISCONNECT)
+    for name, value in more.items():
+        setattr(properties, name, value)
+    body = bytes([code]) + bytes(properties.pack())
+    return b"\xe0" + bytes([len(body)]) + body
+
+
+def connack_311(code: int = 0) -> bytes:
+    """Return a CONNACK of MQTT 3.1.1."""
+    return bytes([0x20, 2, 0, code])
 
 
 def connack(code: int = 0, **limits: int | str) -> bytes:
@@ -95,8 +108,13 @@ class ScriptedBroker:
         welcome: Callable[[int], bytes | None] = lambda _connection: connack(),
         idle: Callable[[], list[bytes]] | None = None,
         dress: Callable[[ssl.SSLSocket], Stream] = lambda connection: connection,
+        suback: int = 0,
+        alpn: str = "",
     ) -> None:
         """`welcome` gives the CONNACK of the n-th connection, None for silence.
+
+        `suback` is the code with which every subscription is answered. With `alpn` only a client
+        that asks for this protocol in its TLS handshake is served.
 
         `idle` is asked what to send when nothing has come for IDLE_S. `dress` puts something
         between TLS and MQTT.
@@ -105,10 +123,15 @@ class ScriptedBroker:
         self._idle = idle
         self._answers = answers
         self._welcome = welcome
+        self._suback = suback
+        self._alpn = alpn
+        self._version = MQTTProtocolVersion.MQTTv5
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         """To be changed before it is entered."""
         self.context.minimum_version = ssl.TLSVersion.TLSv1_3
         self.context.load_cert_chain(pki.server.cert_file, pki.server.key_file)
+        if alpn:
+            self.context.set_alpn_protocols([alpn])
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._connection: socket.socket | None = None
         self._thread = threading.Thread(target=self._serve, name="scripted broker")
@@ -116,9 +139,13 @@ class ScriptedBroker:
         self.connects: list[bytes] = []
         """Every CONNECT packet."""
         self.messages: list[Published] = []
+        self._aliases: dict[tuple[int, int], str] = {}
+        """(connection, alias) → topic."""
         self.goodbyes = 0
         self.alpn: str | None = None
         """The protocol that the last TLS handshake agreed upon."""
+        self.pings = 0
+        self._leaving = False
         self._count = 0
 
     def __enter__(self) -> Self:
@@ -126,6 +153,7 @@ class ScriptedBroker:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._leaving = True
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         if self._connection is not None:
@@ -154,11 +182,14 @@ class ScriptedBroker:
 
     def _talk(self, connection: Stream) -> None:
         connection.settimeout(IDLE_S if self._idle else None)
+        if self._alpn and connection.selected_alpn_protocol() != self._alpn:
+            return
         while (packet := self._next(connection)) is not None:
             head, body = packet
             kind = head & 0xF0
             if kind == 0x10:
                 self.connects.append(body)
+                self._version = MQTTProtocolVersion(body[6])
                 welcome = self._welcome(len(self.connects))
                 if welcome is not None:
                     connection.sendall(welcome)
@@ -167,29 +198,52 @@ class ScriptedBroker:
                     if answer == HANG_UP:
                         return
                     connection.sendall(answer)
-            elif kind == 0xC0:
-                connection.sendall(b"\xd0\x00")
+            elif kind in (0x80, 0xC0):
+                connection.sendall(self._reply(kind, body))
             elif kind == 0xE0:
                 self.goodbyes += 1
                 return
 
+    def _reply(self, kind: int, body: bytes) -> bytes:
+        """Return a SUBACK or a PINGRESP."""
+        if kind == 0xC0:
+            self.pings += 1
+            return b"\xd0\x00"
+        answer = body[:2] + b"\0" + bytes([self._suback])
+        return b"\x90" + bytes([len(answer)]) + answer
+
     def _next(self, connection: Stream) -> tuple[int, bytes] | None:
         while True:
             try:
-                return _read_packet(connection)
+                packet = _read_packet(connection)
             except TimeoutError:
                 for answer in self._idle() if self._idle else []:
                     connection.sendall(answer)
+                continue
+            # A TLS socket that was shut down gives what is left as it came, encrypted.
+            return None if self._leaving else packet
 
     def _remember(self, head: int, body: bytes) -> Published:
-        read = _packet.decode_publish(head, body, MQTTProtocolVersion.MQTTv5)
+        read = _packet.decode_publish(head, body, self._version)
         payload = json.loads(read.payload)
         number = 0
         if "id" in payload:
             self._count += 1
             number = self._count
+        properties = read.properties or Properties(PacketTypes.PUBLISH)
+        alias = getattr(properties, "TopicAlias", 0)
+        if alias and read.topic:
+            self._aliases[len(self.connects), alias] = read.topic.decode()
+        topic = read.topic.decode() or self._aliases[len(self.connects), alias]
         message = Published(
-            len(self.connects), number, read.mid, read.topic.decode(), payload, bool(head & 1)
+            connection=len(self.connects),
+            number=number,
+            packet_id=read.mid,
+            topic=topic,
+            payload=payload,
+            retain=bool(head & 1),
+            properties=properties,
+            sent_topic=read.topic.decode(),
         )
         self.messages.append(message)
         return message

@@ -127,7 +127,7 @@ def test_tls_1_3_is_what_is_spoken(tmp_path: Path, pki: Pki) -> None:
 
 
 def test_a_broker_without_tls_is_told_as_that(tmp_path: Path, pki: Pki) -> None:
-    """librdkafka's own guess may come a moment later than the bare end of the connection."""
+    """A guess of librdkafka may come a moment later than the bare end of the connection."""
     with ScriptedCluster() as cluster, pytest.raises(TargetUnavailable) as caught:
         connected(tmp_path, cluster.servers, **keys(pki))
 

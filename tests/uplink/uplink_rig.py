@@ -22,11 +22,15 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from common.block import Layout, Part
 from common.clock import monotonic_s, now_ns
+from common.errors import TargetUnavailable
 from common.health import Health
 from common.queue import Bounds, Cursor, QueueReader, QueueWriter
 from common.records import Column, Gap, Plan, ValueType
 from demo.pki import Authority, Identity, Pki
 from demo.tls import consumer_context
+from uplink.config import load_target
+from uplink.contract import Answer, Connection, Message
+from uplink.targets.mqtt import MqttTarget
 
 GATEWAY = "sitea-line1"
 ROOT = "Acme/SiteA/Stamping/Line1"
@@ -271,3 +275,51 @@ def repeats(identities: Sequence[Identifier]) -> int:
 def first_arrivals(identities: Sequence[Identifier]) -> list[Identifier]:
     """Return the identities without repeats, in order of first arrival."""
     return list(dict.fromkeys(identities))
+
+
+class Dial:
+    """Builds targets of one site, without a process around them."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    def __call__(self, port: int, subscriptions: Sequence[str] = (), **keys: object) -> MqttTarget:
+        """Return a target for a broker on 127.0.0.1."""
+        self._site.configure(port, **{"connect_timeout_s": 10, **keys})
+        settings = load_target(self._site.config_dir, "uns", GATEWAY)
+        assert settings is not None
+        will = Message(f"{EDGE}/status", b'{"online":false}', retain=True)
+        return MqttTarget(settings, lambda: will, subscriptions)
+
+
+def nothing() -> None:
+    """Wait for a connection without giving up."""
+
+
+def payload_of(number: int) -> bytes:
+    """Return a payload that the scripted broker and the subscriber count as a sample."""
+    return json.dumps({"id": f"{GATEWAY}:1:{number}:0"}).encode()
+
+
+def until_it_ends(connection: Connection, *topics: str) -> TargetUnavailable:
+    """Publish on each topic, and return why the connection ended."""
+    for number, topic in enumerate(topics, 1):
+        connection.publish(Message(topic, payload_of(number), retain=True))
+    for _ in range(int(PATIENCE_S / 0.1)):
+        try:
+            connection.exchange(0.1)
+        except TargetUnavailable as error:
+            connection.close()
+            return error
+    raise AssertionError("the connection did not end")
+
+
+def until_answered(connection: Connection, *messages: Message) -> list[Answer]:
+    """Publish, and return the answers in the order of the messages."""
+    tickets = [connection.publish(each) for each in messages]
+    found: dict[int, Answer] = {}
+    until_s = monotonic_s() + PATIENCE_S
+    while len(found) < len(tickets):
+        assert monotonic_s() < until_s, "every message is answered"
+        found |= {each.ticket: each for each in connection.exchange(0.1)}
+    return [found[ticket] for ticket in tickets]

@@ -1,28 +1,26 @@
 """One open MQTT connection: what is in flight, what was answered, why it ended."""
 
 import select
-from collections import deque
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
-from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
+from paho.mqtt.client import Client
 from paho.mqtt.enums import MQTTErrorCode
-from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
-from paho.mqtt.reasoncodes import ReasonCode
 
 from common.clock import monotonic_s
 from common.errors import TargetUnavailable
-from uplink.contract import Answer, Message, TargetRefused
+from uplink.contract import Answer, Message, Verdict
 from uplink.settings import TargetSettings
-from uplink.targets.mqtt_config import mqtt_config
+from uplink.targets.mqtt_config import NO_REASONS, limits_of, mqtt_config, rates_of
+from uplink.targets.mqtt_encoder import PublishEncoder
+from uplink.targets.mqtt_endings import Ending, Endings
+from uplink.targets.mqtt_events import Events, Received, said
+from uplink.targets.mqtt_pacing import pace_of
 from uplink.targets.mqtt_packets import (
     ENVELOPE_BYTES_MAX,
     REMAINING_LENGTH_MAX,
+    Acknowledgement,
     ProtocolFault,
-    publish_bytes,
-    publish_packet,
-    unanswered_packet,
 )
 from uplink.targets.mqtt_reasons import (
     FAILURE,
@@ -30,7 +28,9 @@ from uplink.targets.mqtt_reasons import (
     RETAIN_NOT_SUPPORTED,
     disconnected,
     named,
+    reason_of,
     refused_connection,
+    refused_subscription,
     verdict_of,
 )
 from uplink.targets.mqtt_socket import OUTGOING_BYTES_MAX, GatheringSocket
@@ -41,76 +41,10 @@ MISC_INTERVAL_S = 0.5
 """Between looks at keepalive and overdue acknowledgements."""
 GOODBYE_S = 1.0
 PACKET_IDS = 65_535
-TOPIC_BYTES_MAX = 65_535
+PAYLOAD_MAX = REMAINING_LENGTH_MAX
 USUAL_TOPIC_BYTES = 512
-TOPICS_MAX = 100_000
-"""Remembered; then the memory starts over."""
-RECEIVED_MAX = 1_000
-"""Messages kept until they are asked for; then the oldest goes."""
-
-
-def new_properties(packet_type: int) -> Properties:
-    """Return the empty properties of one type of packet."""
-    return Properties(packet_type)  # type: ignore[no-untyped-call]  # paho leaves it untyped
-
-
-class Received(NamedTuple):
-    """One message that the broker sent to us, of what we subscribed to."""
-
-    topic: str
-    payload: bytes
-    retained: bool
-
-
-class RetainRefused(TargetUnavailable):
-    """The broker refuses a retained will; the next connection asks for none."""
-
-
-class Events:
-    """What paho called back; kept, and judged outside of its callbacks."""
-
-    def __init__(self) -> None:
-        self.welcome: tuple[int, Properties] | None = None
-        self.farewell: tuple[int, str] | None = None
-        self.subscribed: list[int] | None = None
-        """The reason code of each subscription, once the broker has answered."""
-        self.received: deque[Received] = deque(maxlen=RECEIVED_MAX)
-
-    def on_connect(
-        self,
-        _client: Client,
-        _data: object,
-        _flags: ConnectFlags,
-        code: ReasonCode,
-        properties: Properties | None,
-    ) -> None:
-        """CONNACK, whatever its code."""
-        self.welcome = (code.value, properties or new_properties(PacketTypes.CONNACK))
-
-    def on_disconnect(
-        self,
-        _client: Client,
-        _data: object,
-        flags: DisconnectFlags,
-        code: ReasonCode,
-        properties: Properties | None,
-    ) -> None:
-        """DISCONNECT from the broker; paho also calls it, even twice, when the socket is lost."""
-        if flags.is_disconnect_packet_from_server and self.farewell is None:
-            self.farewell = (code.value, str(getattr(properties, "ReasonString", "")))
-
-    def on_subscribe(
-        self, _client: Client, _data: object, _mid: int, codes: list[ReasonCode], _more: object
-    ) -> None:
-        """SUBACK."""
-        self.subscribed = [code.value for code in codes]
-
-    def on_message(self, _client: Client, _data: object, message: MQTTMessage) -> None:
-        """PUBLISH from the broker."""
-        self.received.append(Received(message.topic, bytes(message.payload), message.retain))
-
-    def on_socket_register_write(self, *_: object) -> None:
-        """Nothing to do: every exchange writes."""
+USUAL_PROPERTIES_BYTES = 64
+NO_RETAIN_NOTE = "the broker keeps no retained messages: late subscribers see nothing"
 
 
 class MqttConnection:
@@ -122,7 +56,11 @@ class MqttConnection:
         events: Events,
         tls_socket: GatheringSocket,
         settings: TargetSettings,
+        *,
+        endings: Endings,
+        notes: tuple[str, ...] = (),
     ) -> None:
+        """`endings` remembers the connections before this one, and learns how this one ends."""
         self._client = client
         self._events = events
         self._socket = tls_socket
@@ -137,10 +75,15 @@ class MqttConnection:
         self._window = self._config.in_flight_max
         self._packet_bytes_max = REMAINING_LENGTH_MAX
         self._retain = True
-        self._topics: dict[str, bytes] = {}
-        """Topics that are allowed, encoded once instead of once per sample."""
+        self._says_reasons = self._config.mqtt_version == "5"
+        self._encoder = PublishEncoder(properties=self._says_reasons)
+        self._limits = limits_of(self._config)
+        self._pace = pace_of(*rates_of(self._config))
         self._misc_at_s = 0.0
-        self._notes: list[str] = []
+        self._endings = endings
+        self._welcome_at_s: float | None = None
+        self._taken = 0
+        self._notes = notes
         self._doom: TargetUnavailable | None = None
 
     @property
@@ -148,19 +91,28 @@ class MqttConnection:
         """How many more messages may be published before answers must come."""
         if self._socket.unsent > OUTGOING_BYTES_MAX:
             return 0
-        return max(0, self._window - len(self._published_at_s))
+        room = max(0, self._window - len(self._published_at_s))
+        return room if self._pace is None else min(room, self._pace.room)
+
+    @property
+    def pause_s(self) -> float:
+        """How long the pace leaves no room; 0 when it does."""
+        return 0.0 if self._pace is None else self._pace.wait_s
+
+    def expect(self, poll: "select.poll") -> None:
+        """Register for what the next exchange waits for."""
+        writing = select.POLLOUT if self._socket.unsent else 0
+        poll.register(self._socket, select.POLLIN | writing)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What this broker cannot do."""
-        return tuple(self._notes)
+        """What this broker cannot do, and what it did lately."""
+        if self._welcome_at_s is None:
+            return self._notes
+        past = self._endings.note(monotonic_s() - self._welcome_at_s)
+        return (*self._notes, past) if past else self._notes
 
-    def remark(self, note: str | None) -> None:
-        """Add a note about the connection itself, if there is one."""
-        if note is not None:
-            self._notes.append(note)
-
-    def wait_for_welcome(self, waiting: Callable[[], None], *, retain: bool) -> None:
+    def wait_for_welcome(self, waiting: Callable[[], None]) -> None:
         """Wait for the CONNACK and obey it."""
         timeout_s = self._config.connect_timeout_s
         until_s = monotonic_s() + timeout_s
@@ -168,6 +120,9 @@ class MqttConnection:
             try:
                 self.exchange(WAITING_SLICE_S)
             except TargetUnavailable:
+                code = reason_of(self._socket.connack or 0, self._config.mqtt_version)
+                if self._events.welcome is None and code >= FAILURE:
+                    raise refused_connection(self._place, code, "") from None
                 if self._events.welcome is None:
                     raise  # Otherwise the CONNACK says why.
             waiting()
@@ -177,24 +132,42 @@ class MqttConnection:
                     f"within {timeout_s:g} s"
                 )
         code, properties = self._events.welcome
-        if code == RETAIN_NOT_SUPPORTED and retain:
-            raise RetainRefused(f"{self._place} keeps no retained messages; asking without")
+        if code == RETAIN_NOT_SUPPORTED and self._endings.retain:
+            self._endings.retain = False
+            raise TargetUnavailable(f"{self._place} keeps no retained messages; asking without")
         if code >= FAILURE:
-            more = str(getattr(properties, "ReasonString", ""))
-            raise refused_connection(self._place, code, more)
+            raise refused_connection(self._place, code, *said(properties))
         if getattr(properties, "MaximumQoS", 1) < 1:
             raise refused_connection(self._place, QOS_NOT_SUPPORTED, "")
+        self._obey(properties)
+        self._welcome_at_s = monotonic_s()
+        if self._doom is not None:  # It came together with the welcome.
+            self._doom = self._judged(self._doom)
+
+    def _obey(self, properties: Properties) -> None:
+        """Take over what the broker announces; without properties, as in MQTT 3.1.1, nothing."""
+        config, endings = self._config, self._endings
         # 0 is not allowed by the protocol (3.2.2.3.3); 1 still makes progress.
         receive_maximum = max(1, getattr(properties, "ReceiveMaximum", PACKET_IDS))
         self._window = min(self._window, receive_maximum)
         self._packet_bytes_max = min(
             getattr(properties, "MaximumPacketSize", REMAINING_LENGTH_MAX), REMAINING_LENGTH_MAX
         )
-        self._retain = retain and bool(getattr(properties, "RetainAvailable", 1))
-        if not self._retain:
-            self._notes.append(
-                "the broker keeps no retained messages: late subscribers see nothing"
-            )
+        aliases_max = min(config.topic_aliases_max, getattr(properties, "TopicAliasMaximum", 0))
+        self._encoder = PublishEncoder(
+            properties=self._says_reasons,
+            packet_bytes_max=self._packet_bytes_max,
+            broker=config.broker,
+            aliases_max=aliases_max if endings.aliases else 0,
+        )
+        self._retain = endings.retain and bool(getattr(properties, "RetainAvailable", 1))
+        assigned = getattr(properties, "AssignedClientIdentifier", "")
+        notes = (
+            "" if self._retain else NO_RETAIN_NOTE,
+            "" if self._says_reasons else NO_REASONS,
+            f"the broker calls us {assigned}" if assigned else "",
+        )
+        self._notes += tuple(filter(None, notes))
 
     def subscribe(self, filters: Sequence[str], waiting: Callable[[], None]) -> None:
         """Subscribe at QoS 1 and wait for the broker's answer. Nothing may be in flight yet.
@@ -212,8 +185,7 @@ class MqttConnection:
                 raise TargetUnavailable(f"{self._place} did not answer our subscription")
         for topic, code in zip(filters, self._events.subscribed, strict=False):
             if code >= FAILURE:
-                text = f"{self._place} refused to let us subscribe to {topic}: {named(code)}"
-                raise TargetRefused(f"{text}; allow it for this client")
+                raise refused_subscription(self._place, topic, code)
 
     def received(self) -> list[Received]:
         """Return, once each, the messages that came by the last exchange, oldest first."""
@@ -224,19 +196,13 @@ class MqttConnection:
     @property
     def payload_bytes_max(self) -> int:
         """What a payload may have with a topic of usual length."""
-        return max(1, self._packet_bytes_max - ENVELOPE_BYTES_MAX - USUAL_TOPIC_BYTES)
+        beside = ENVELOPE_BYTES_MAX + USUAL_TOPIC_BYTES + USUAL_PROPERTIES_BYTES
+        most = self._packet_bytes_max - beside
+        return max(1, min(most, self._limits.payload_bytes_max or most))
 
     def rejection(self, message: Message) -> str | None:
         """Return why the broker, or MQTT itself, would never take the message."""
-        topic = self._topics.get(message.topic) or self._learned(message.topic)
-        if not topic:
-            return "topic name invalid: empty, too long, not UTF-8, or with + # NUL"
-        limit_bytes = self._packet_bytes_max
-        if len(topic) + len(message.payload) + ENVELOPE_BYTES_MAX > limit_bytes:
-            size = publish_bytes(topic, message.payload)
-            if size > limit_bytes:
-                return f"packet too large: {size} bytes, the broker takes {limit_bytes}"
-        return None
+        return self._encoder.rejection(message)
 
     def publish(self, message: Message) -> int:
         """Gather one PUBLISH; the next exchange sends it."""
@@ -244,29 +210,19 @@ class MqttConnection:
         while packet_id in self._published_at_s:
             packet_id = packet_id % PACKET_IDS + 1
         self._packet_id = packet_id
-        topic = self._topics.get(message.topic) or self._learned(message.topic)
         retain = message.retain and self._retain
-        self._socket.gather(publish_packet(topic, packet_id, message.payload, retain=retain))
+        if retain and len(message.payload) > (self._limits.retained_bytes_max or PAYLOAD_MAX):
+            retain = False  # Better delivered and not kept than not delivered.
+        packet = self._encoder.packet(message, packet_id, retain=retain)
+        self._socket.gather(packet)
+        if self._pace is not None:
+            self._pace.published(len(packet))
         self._published_at_s[packet_id] = monotonic_s()
         return packet_id
 
     def say(self, message: Message) -> None:
         """Gather one PUBLISH at QoS 0, which is never answered; the next exchange sends it."""
-        topic = self._topics.get(message.topic) or self._learned(message.topic)
-        self._socket.gather(unanswered_packet(topic, message.payload, message.content_type))
-
-    def _learned(self, text: str) -> bytes:
-        """Return a topic as bytes and remember it; empty when MQTT does not allow it."""
-        try:
-            topic = text.encode()
-        except UnicodeEncodeError:
-            return b""
-        if len(topic) > TOPIC_BYTES_MAX or any(mark in topic for mark in b"+#\0"):
-            return b""
-        if len(self._topics) >= TOPICS_MAX:
-            self._topics.clear()
-        self._topics[text] = topic
-        return topic
+        self._socket.gather(self._encoder.unanswered_packet(message))
 
     def exchange(self, wait_s: float) -> list[Answer]:
         """Send, wait, read. Raises TargetUnavailable when the connection is lost.
@@ -277,20 +233,34 @@ class MqttConnection:
             raise self._doom
         if self._client.want_write():
             self._client.loop_write()
+        if self._pace is not None and (pause_s := self._pace.wait_s):
+            wait_s = min(wait_s, pause_s)
         self._wait(wait_s, writing=not self._socket.flush())
-        acknowledgements = self._socket.acknowledgements()
+        answers = self._answers(self._socket.acknowledgements())
         while self._socket.for_paho and self._client.socket() is not None:
             self._client.loop_read()
-        self._doom = self._reason_to_end()
-        answers = [
-            Answer(packet_id, verdict_of(code), named(code) if code >= FAILURE else "")
-            for packet_id, code in acknowledgements
-            if self._published_at_s.pop(packet_id, None) is not None
-        ]
-        if self._doom is not None:
+        reason = self._reason_to_end()
+        if reason is not None:
+            self._doom = self._judged(reason)
             self.drop()
             if not answers:
                 raise self._doom
+        return answers
+
+    def _answers(self, acknowledgements: list[Acknowledgement]) -> list[Answer]:
+        """Return what they mean for messages in flight; any other is for nothing."""
+        forget, encoder = self._published_at_s.pop, self._encoder
+        answers = []
+        for packet_id, code in acknowledgements:
+            if forget(packet_id, None) is None:
+                continue
+            if code < FAILURE:
+                self._taken += 1
+                answers.append(Answer(packet_id, Verdict.TAKEN, ""))
+            else:
+                answers.append(Answer(packet_id, verdict_of(code), named(code)))
+            if encoder.introducing:
+                encoder.answered(packet_id, taken=code < FAILURE)
         return answers
 
     def close(self) -> None:
@@ -317,17 +287,35 @@ class MqttConnection:
     def _reason_to_end(self) -> TargetUnavailable | None:
         """Return why the connection is lost or must be dropped, None while it serves."""
         if self._events.farewell is not None:
-            code, more = self._events.farewell
-            return disconnected(self._place, code, more)
+            code, properties = self._events.farewell
+            return disconnected(self._place, code, *said(properties))
+        if self._socket.disconnect is not None:
+            return disconnected(self._place, self._socket.disconnect, "")
         failure = self._socket.failure
         if isinstance(failure, ProtocolFault):
             return TargetUnavailable(f"{self._place} broke the MQTT protocol: it sent {failure}")
         if failure is not None:
             return explained(failure, self._settings)
         if self._socket.ended:
-            said = f" (WebSocket: {self._socket.farewell})" if self._socket.farewell else ""
-            return TargetUnavailable(f"{self._place} closed the connection{said}")
+            farewell = f" (WebSocket: {self._socket.farewell})" if self._socket.farewell else ""
+            return TargetUnavailable(f"{self._place} closed the connection{farewell}")
         return self._overdue()
+
+    def _judged(self, error: TargetUnavailable) -> TargetUnavailable:
+        """Return what the end means after those before it; before the welcome just itself."""
+        if self._welcome_at_s is None:
+            return error
+        code = self._socket.disconnect
+        return self._endings.judged(
+            Ending(
+                error,
+                code=code,
+                closed=code is None and self._socket.failure is None and self._socket.ended,
+                lasted_s=monotonic_s() - self._welcome_at_s,
+                taken=self._taken,
+                in_flight=len(self._published_at_s),
+            )
+        )
 
     def _overdue(self) -> TargetUnavailable | None:
         """Return why the broker is too silent, None while it is not."""

@@ -7,6 +7,8 @@ is what that cost is made of, so it is the part that the house does itself (OASI
     PUBLISH  0x32 (+1 retain) · remaining length · topic u16+bytes · packet id u16 ·
              properties · payload
     PUBACK   0x40 · remaining length · packet id u16 [· reason code u8 [· properties]]
+
+MQTT 3.1.1 has neither properties nor reason codes, and is otherwise the same.
 """
 
 from typing import NamedTuple
@@ -29,11 +31,10 @@ REMAINING_LENGTH_MAX = 268_435_455
 INBOUND_BYTES_MAX = 65_536
 """Nothing that a broker may send to a client without subscriptions comes near it."""
 
-JSON_PROPERTIES = b"\x15\x01\x01\x03\x00\x10application/json"
-"""21 bytes: payload format indicator (0x01) 1, UTF-8; content type (0x03) application/json."""
-
-ENVELOPE_BYTES_MAX = 5 + 2 + 2 + len(JSON_PROPERTIES)
-"""What a PUBLISH adds to its topic and payload at most."""
+ENVELOPE_BYTES_MAX = 5 + 2
+"""What a PUBLISH adds at most to its topic with length, its properties and its payload."""
+TEXT_BYTES_MAX = 65_535
+"""OASIS MQTT 5.0, 1.5.4: of a topic, a content type, a key and a value."""
 
 
 class ProtocolFault(ValueError):
@@ -47,48 +48,81 @@ class Acknowledgement(NamedTuple):
     code: int
 
 
-def publish_packet(topic: bytes, packet_id: int, payload: bytes, *, retain: bool) -> bytes:
-    """Return a PUBLISH at QoS 1 with JSON_PROPERTIES."""
-    length = len(topic) + len(payload) + 4 + len(JSON_PROPERTIES)
+def text_field(text: str) -> bytes:
+    """Return a UTF-8 string with its length. Raises ValueError where MQTT does not allow it."""
+    encoded = text.encode()  # UnicodeEncodeError is a ValueError.
+    if len(encoded) > TEXT_BYTES_MAX or b"\0" in encoded:
+        raise ValueError(f"a text of {len(encoded)} bytes, or with a NUL")
+    return len(encoded).to_bytes(2, "big") + encoded
+
+
+def listed_properties(
+    content_type: str, headers: tuple[tuple[str, str], ...], expiry_s: int
+) -> bytes:
+    """Return the properties of a PUBLISH of MQTT 5, without their length (3.3.2.3).
+
+    Raises ValueError for a text that MQTT does not allow.
+    """
+    parts = []
+    if content_type:
+        if _is_text(content_type):
+            parts.append(b"\x01\x01")
+        parts += (b"\x03", text_field(content_type))
+    if expiry_s:
+        parts.append(b"\x02" + expiry_s.to_bytes(4, "big"))
+    for key, value in headers:
+        parts += (b"\x26", text_field(key), text_field(value))
+    return b"".join(parts)
+
+
+def _is_text(content_type: str) -> bool:
+    """Return whether the payload may be declared as UTF-8, which a broker may then check."""
+    return content_type.startswith("text/") or "json" in content_type
+
+
+def with_length(listed: bytes) -> bytes:
+    """Return properties with their length in front."""
+    return _remaining_length(len(listed)) + listed
+
+
+def with_alias(listed: bytes, alias: int) -> bytes:
+    """Return properties, and the topic alias among them, with their length in front."""
+    return with_length(b"\x23" + alias.to_bytes(2, "big") + listed)
+
+
+def publish_packet(
+    topic: bytes, packet_id: int, properties: bytes, payload: bytes, *, retain: bool
+) -> bytes:
+    """Return a PUBLISH at QoS 1; topic and properties carry their length.
+
+    Of MQTT 3.1.1 the properties are empty, without a length.
+    """
+    length = len(topic) + len(properties) + len(payload) + _PACKET_ID_BYTES
     return b"".join(
         (
             _HEADS[retain],
             _remaining_length(length),
-            len(topic).to_bytes(2, "big"),
             topic,
             packet_id.to_bytes(2, "big"),
-            JSON_PROPERTIES,
-            payload,
-        )
-    )
-
-
-def unanswered_packet(topic: bytes, payload: bytes, content_type: str) -> bytes:
-    """Return a PUBLISH at QoS 0, not retained."""
-    properties = b"\x00"
-    if content_type:
-        kind = content_type.encode()
-        listed = b"\x01\x01\x03" + len(kind).to_bytes(2, "big") + kind
-        properties = _remaining_length(len(listed)) + listed
-    length = 2 + len(topic) + len(properties) + len(payload)
-    return b"".join(
-        (
-            bytes((_PUBLISH,)),
-            _remaining_length(length),
-            len(topic).to_bytes(2, "big"),
-            topic,
             properties,
             payload,
         )
     )
 
 
-def publish_bytes(topic: bytes, payload: bytes) -> int:
-    """Return how long that PUBLISH is as a whole, as Maximum Packet Size counts it."""
-    length = len(topic) + len(payload) + 4 + len(JSON_PROPERTIES)
+def unanswered_packet(topic: bytes, properties: bytes, payload: bytes) -> bytes:
+    """Return a PUBLISH at QoS 0, not retained."""
+    length = len(topic) + len(properties) + len(payload)
+    return b"".join((_HEAD_QOS0, _remaining_length(length), topic, properties, payload))
+
+
+def publish_bytes(topic: bytes, properties: bytes, payload: bytes) -> int:
+    """Return how long a PUBLISH at QoS 1 is as a whole, as Maximum Packet Size counts it."""
+    length = len(topic) + len(properties) + len(payload) + _PACKET_ID_BYTES
     return 1 + len(_remaining_length(length)) + length
 
 
+_HEAD_QOS0 = bytes([_PUBLISH])
 _HEADS = (bytes([_PUBLISH_QOS1]), bytes([_PUBLISH_QOS1 | _RETAIN]))
 
 
@@ -114,6 +148,9 @@ class Inbound:
         self._pending = bytearray()
         self.for_paho = bytearray()
         """Whole packets, in order; whoever reads them removes them."""
+        self.connack: int | None = None
+        self.disconnect: int | None = None
+        """The code of either as it came: paho drops a connection over one that it does not know."""
         self._admitted: tuple[int, ...] = _FOR_PAHO
 
     def admit_publications(self) -> None:
@@ -144,20 +181,30 @@ class Inbound:
             if stop > end:
                 break
             if head == _PUBACK:
-                found.append(_acknowledgement(pending, start, length))
+                # Of two bytes it means success (3.4.2.1); nearly all of them are.
+                if length == _PACKET_ID_BYTES:
+                    found.append(Acknowledgement(pending[start] << 8 | pending[start + 1], 0))
+                else:
+                    found.append(_acknowledgement(pending, start, length))
             else:
                 self.for_paho += pending[at:stop]
+                self._note(head, pending[start:stop])
             at = stop
         del pending[:at]
         return found
+
+    def _note(self, head: int, body: bytearray) -> None:
+        if head == _CONNACK and len(body) >= 2:  # noqa: PLR2004 - flags and code
+            self.connack = body[1]
+        elif head == _DISCONNECT:
+            self.disconnect = body[0] if body else 0
 
 
 def _acknowledgement(packet: bytearray, start: int, length: int) -> Acknowledgement:
     if length < _PACKET_ID_BYTES:
         raise ProtocolFault("a PUBACK without a packet id")
     packet_id = packet[start] << 8 | packet[start + 1]
-    # A PUBACK of two bytes means success (3.4.2.1).
-    return Acknowledgement(packet_id, packet[start + 2] if length > _PACKET_ID_BYTES else 0)
+    return Acknowledgement(packet_id, packet[start + 2])
 
 
 def _long_length(packet: bytearray, at: int) -> tuple[int, int] | None:

@@ -69,6 +69,16 @@ class GatheringSocket(ssl.SSLSocket):
         """True when paho has something to read, or an end to notice."""
         return bool(self._inbound.for_paho) or self.ended
 
+    @property
+    def connack(self) -> int | None:
+        """The code of the CONNACK, None before it came."""
+        return self._inbound.connack
+
+    @property
+    def disconnect(self) -> int | None:
+        """The code of the broker's DISCONNECT, None when it sent none."""
+        return self._inbound.disconnect
+
     def gather(self, packet: bytes) -> None:
         """Add a whole packet to what the next flush sends."""
         self._packets += packet

@@ -40,7 +40,13 @@ def test_nothing_runs_where_nobody_ever_spoke(tmp_path: Path) -> None:
 
 def test_a_process_without_supervisord_is_shown_by_its_own_account(tmp_path: Path) -> None:
     write_health(tmp_path, "normalizer", "running", {"queue": QUEUE, "gaps": 1})
-    told = {"target": "uns", "state": "away", "error": "no route", "acked_sequence": 100}
+    told = {
+        "target": "uns",
+        "state": "away",
+        "error": "no route",
+        "acked_sequence": 100,
+        "notes": ["the broker keeps no retained messages"],
+    }
     write_health(tmp_path, "uplink-uns", "waiting", told)
 
     seen = look(tmp_path)
@@ -55,6 +61,7 @@ def test_a_process_without_supervisord_is_shown_by_its_own_account(tmp_path: Pat
     assert (seen.queue.depth, seen.queue.gaps) == (20, 1)
     (uplink,) = seen.uplinks
     assert (uplink.behind, uplink.error, uplink.last_ack_age_s) == (20, "no route", None)
+    assert uplink.notes == ["the broker keeps no retained messages"]
     assert seen.sick == [], "a target that is away is nobody's fault here"
 
 

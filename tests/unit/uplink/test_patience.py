@@ -4,8 +4,15 @@ Method: the sums of the waits; how they are drawn is in tests/unit/common/test_b
 """
 
 from common.errors import TargetUnavailable
-from uplink.contract import TargetBusy, TargetRefused
-from uplink.patience import EAGER_MOST_S, REFUSED_FIRST_S, RETRY_FIRST_S, Patience
+from uplink.contract import TargetBusy, TargetContested, TargetRefused
+from uplink.patience import (
+    CONTESTED_FIRST_S,
+    CONTESTED_MOST_S,
+    EAGER_MOST_S,
+    REFUSED_FIRST_S,
+    RETRY_FIRST_S,
+    Patience,
+)
 from uplink.targets.mqtt_reasons import disconnected, refused_connection
 
 AWAY = TargetUnavailable("nobody there")
@@ -56,3 +63,18 @@ def test_a_broker_that_says_it_is_busy_is_not_treated_as_absent() -> None:
         assert isinstance(disconnected("broker:8883", code, ""), TargetBusy)
     shutting_down = disconnected("broker:8883", 0x8B, "")
     assert not isinstance(shutting_down, TargetBusy), "a restart is a short absence"
+
+
+def test_who_is_pushed_out_waits_minutes_whatever_happens_in_between() -> None:
+    """Seen to bite: counted among the refusals, the wait began at 5 s after each good minute."""
+    patience = Patience()
+    contested = TargetContested("another client")
+
+    waits = []
+    for _ in range(TRIES):
+        waits.append(patience.delay_s(contested))
+        patience.welcomed()
+        patience.served()
+
+    assert min(waits) >= CONTESTED_FIRST_S / 2
+    assert CONTESTED_MOST_S / 2 <= waits[-1] <= CONTESTED_MOST_S
