@@ -1,7 +1,10 @@
 """`tailrace status` for people."""
 
-from console.status import DeviceStatus, QueueStatus, Status
+from console.status import DeviceStatus, QueueStatus, Status, UplinkStatus
 from console.tables import count, milliseconds, rate, size, span, table
+
+REASONS_MAX = 3
+"""Told of one target; `tailrace set-aside list` has them all."""
 
 
 def status_text(status: Status) -> list[str]:
@@ -138,4 +141,18 @@ def _uplinks(status: Status) -> list[str]:
         for each in status.uplinks
     ]
     header = ("TARGET", "STATE", "LAST ACK", "BEHIND", "PUBLISHED", "REFUSED", "SET ASIDE")
-    return table(header, rows, [each.error for each in status.uplinks]) if rows else []
+    return table(header, rows, [_refusals(each) for each in status.uplinks]) if rows else []
+
+
+def _refusals(uplink: UplinkStatus) -> str | None:
+    """Return what is wrong with a target, and what became of what it refused; None if nothing."""
+    lines = [uplink.error] if uplink.error else []
+    if uplink.set_aside_reasons:
+        reasons = [f"{count(many)} {why}" for why, many in uplink.set_aside_reasons.items()]
+        more = len(reasons) - REASONS_MAX
+        told = ", ".join(reasons[:REASONS_MAX]) + (f", {more} other reasons" if more > 0 else "")
+        lines.append(f"set aside: {told}; see tailrace set-aside list")
+    if uplink.retried or uplink.retry_waiting:
+        waiting = f", {count(uplink.retry_waiting)} wait" if uplink.retry_waiting else ""
+        lines.append(f"published again: {count(uplink.retried)} taken{waiting}")
+    return "\n".join(lines) or None

@@ -149,19 +149,19 @@ class Site:
         queue.close()
         return last
 
-    def start(self) -> subprocess.Popen[bytes]:
-        """Start the real uplink process."""
+    def start(self, *program: str) -> subprocess.Popen[bytes]:
+        """Start the real uplink process, or an altered one."""
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "uplink", "uns"),
+                    *(sys.executable, *(program or ("-m", "uplink")), "uns"),
                     *("--config", str(self.config_dir)),
                     *("--run", str(self.run_dir)),
                     *("--data", str(self.data_dir)),
                 ],
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONWARNINGS": "error::ResourceWarning"},
+                env={**os.environ, "PYTHONWARNINGS": "error::ResourceWarning", "PYTHONPATH": "."},
             )
         return self.process
 
