@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from line import Line
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from uplink_rig import EDGE, GATEWAY, OPEN, ROOT, Certificates, Site, Subscriber, wait_until
@@ -86,19 +87,28 @@ class Heard:
         self._pki = certificates.pki
         self._lake = certificates.lake
 
-    def __call__(self, story: Story) -> Verification:
+    def __call__(self, story: Story, *, broken: bool = False) -> Verification:
+        """`broken`: its own connection breaks after half of them, and the rest comes meanwhile."""
         lake = self._lake
-        with MosquittoBroker(self._folder, self._pki, settings=OPEN) as broker:
+        half = len(story) // 2 if broken else len(story)
+        with (
+            MosquittoBroker(self._folder, self._pki, settings=OPEN) as broker,
+            Line(broker.port) as line,
+        ):
             address = Address(
-                *("127.0.0.1", broker.port, self._pki.ca_file, lake.cert_file, lake.key_file)
+                *("127.0.0.1", line.port, self._pki.ca_file, lake.cert_file, lake.key_file)
             )
             listening = Listening(address, topics_of(self._folder, ROOT), "uns")
             listening.subscription.open()
-            publish(broker.port, self._pki, story)
-            until_s = monotonic_s() + 30
-            while listening.messages < len(story):
-                listening.step()
-                assert monotonic_s() < until_s, "every message comes"
+            for part in (story[:half], story[half:]):
+                publish(broker.port, self._pki, part)
+                before = listening.messages
+                until_s = monotonic_s() + 30
+                while listening.messages < before + len(part):
+                    listening.step()
+                    assert monotonic_s() < until_s, "every message comes"
+                if broken and not listening.reconnects:
+                    line.reset()
             listening.subscription.close()
         return listening.found(1.0)
 
@@ -147,6 +157,15 @@ def test_repeats_are_counted_and_change_nothing(story: Story, heard: Heard) -> N
 
     assert found.sound, verify_text(found)
     assert found.gateways[0].repeats == 140
+
+
+def test_its_own_connection_may_break_without_a_hole(story: Story, heard: Heard) -> None:
+    """Seen to bite: connected anew with a clean start, the broker kept nothing for it."""
+    found = heard(story, broken=True)
+
+    assert found.sound, verify_text(found)
+    assert found.reconnects == 1
+    assert not found.session_lost
 
 
 @pytest.mark.parametrize(
