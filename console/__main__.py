@@ -27,6 +27,7 @@ VERBS = {
     "tap": "console.tap_verb:tap",
     "test": "console.tagtest_verb:test",
     "trust": "console.trust_verbs:trust",
+    "verify": "console.verify_verb:verify",
 }
 
 

@@ -95,6 +95,8 @@ class UplinkAccount(msgspec.Struct):
     published: int = 0
     refused: int = 0
     set_aside: int = 0
+    retried: int = 0
+    retry_waiting: int = 0
     in_flight: int = 0
 
 

@@ -2,17 +2,23 @@
 
 They stand beside the target's cursor, which is never created or moved from here. LMDB lets this
 process read, and for a moment write, while the uplink runs; an uplink that waits for room goes on
-by itself. The queue itself may be away, or unreadable.
+by itself, and one that runs publishes again what is marked here. The queue itself may be away, or
+unreadable.
 """
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from common.clock import now_ns
-from common.errors import TailraceError
+from common.errors import QueueUnusable, TailraceError
 from common.queue import Cursor, DeadLetter
+from common.queue.deadletters import Wanted
+from console.globs import topic_filter
 from console.tables import count, span, table
 
 TEXT_MAX = 200
@@ -21,6 +27,30 @@ TEXT_MAX = 200
 
 class NoSuchTarget(TailraceError):
     """No uplink of that name has ever drained this queue; the text names those that have."""
+
+
+class Choice(NamedTuple):
+    """Which letters are meant; what is None leaves all."""
+
+    topic: str | None = None
+    """A glob, or a word that it contains."""
+    reason: str | None = None
+    """The same of the reason."""
+    first: int | None = None
+    """Sequence."""
+    last: int | None = None
+
+    def wants(self, letter: DeadLetter) -> bool:
+        """Return whether a letter is meant."""
+        return (
+            (self.first is None or letter.sequence >= self.first)
+            and (self.last is None or letter.sequence <= self.last)
+            and (self.topic is None or topic_filter(self.topic)(letter.topic))
+            and (self.reason is None or topic_filter(self.reason)(letter.reason))
+        )
+
+
+ALL = Choice()
 
 
 class Letter(msgspec.Struct, kw_only=True):
@@ -32,6 +62,8 @@ class Letter(msgspec.Struct, kw_only=True):
     topic: str
     reason: str
     set_aside_ms: int
+    tries: int
+    """How often it was published again in vain."""
     payload: str
 
 
@@ -40,26 +72,78 @@ class TargetLetters(msgspec.Struct, kw_only=True):
 
     target: str
     count: int
+    waiting: int
+    """How many of all its letters are marked to be published again, chosen or not."""
     reasons: dict[str, int]
     """Reason → how many messages, the most frequent first."""
     newest: list[Letter]
     """The newest first, `limit` at most."""
 
 
-def letters(queue_dir: Path, target: str | None, *, limit: int) -> list[TargetLetters]:
+class Changed(msgspec.Struct, kw_only=True):
+    """What was done with one target's letters."""
+
+    target: str
+    count: int
+    """Dropped, or newly marked to be published again."""
+    waiting: int
+    """Marked by now."""
+    left: int
+    """In the store by now."""
+
+
+def letters(
+    queue_dir: Path, target: str | None, *, limit: int, choice: Choice = ALL
+) -> list[TargetLetters]:
     """Return what was set aside, target by target. Raises NoSuchTarget, QueueUnusable."""
-    return [_letters_of(queue_dir, name, limit) for name in _targets(queue_dir, target)]
+    return [_letters_of(queue_dir, name, limit, choice) for name in _targets(queue_dir, target)]
 
 
-def drop(queue_dir: Path, target: str) -> int:
-    """Forget everything that was set aside for a target; return how many messages it was.
+def drop(queue_dir: Path, target: str, choice: Choice = ALL) -> Changed:
+    """Forget what was set aside for a target, as far as it is meant.
 
     Raises NoSuchTarget, QueueUnusable.
     """
     (name,) = _targets(queue_dir, target)
-    cursor = Cursor.open_existing(queue_dir, name)
+    with _opened(queue_dir, name) as cursor:
+        return _changed(name, cursor, cursor.letters.drop(_wanted(choice)))
+
+
+def retry(queue_dir: Path, target: str | None, choice: Choice = ALL) -> list[Changed]:
+    """Mark what was set aside, as far as it is meant, to be published again by the uplink.
+
+    Raises NoSuchTarget, QueueUnusable.
+    """
+    found = []
+    for name in _targets(queue_dir, target):
+        with _opened(queue_dir, name) as cursor:
+            found.append(_changed(name, cursor, cursor.letters.mark(_wanted(choice))))
+    return found
+
+
+def reasons(queue_dir: Path, target: str) -> dict[str, int]:
+    """Return how many letters of a target have each reason; empty where that cannot be read."""
     try:
-        return cursor.drop_set_aside()
+        with _opened(queue_dir, target) as cursor:
+            return dict(cursor.letters.reasons().most_common())
+    except QueueUnusable:
+        return {}
+
+
+def _wanted(choice: Choice) -> Wanted | None:
+    return None if choice == ALL else choice.wants
+
+
+def _changed(target: str, cursor: Cursor, number: int) -> Changed:
+    waiting, left = cursor.letters.marked_count, cursor.set_aside_count
+    return Changed(target=target, count=number, waiting=waiting, left=left)
+
+
+@contextmanager
+def _opened(queue_dir: Path, target: str) -> Iterator[Cursor]:
+    cursor = Cursor.open_existing(queue_dir, target)
+    try:
+        yield cursor
     finally:
         cursor.close()
 
@@ -72,18 +156,17 @@ def _targets(queue_dir: Path, target: str | None) -> list[str]:
     raise NoSuchTarget(f"no target {target!r} on {queue_dir}; {known}")
 
 
-def _letters_of(queue_dir: Path, target: str, limit: int) -> TargetLetters:
-    cursor = Cursor.open_existing(queue_dir, target)
-    try:
-        found = cursor.set_aside()
-    finally:
-        cursor.close()
-    reasons = Counter(letter.reason for letter in found)
+def _letters_of(queue_dir: Path, target: str, limit: int, choice: Choice) -> TargetLetters:
+    with _opened(queue_dir, target) as cursor:
+        found = [each for each in cursor.set_aside() if choice.wants(each)]
+        waiting = cursor.letters.marked_count
+    counted = Counter(letter.reason for letter in found)
     found.sort(key=lambda letter: letter.at_ns, reverse=True)
     return TargetLetters(
         target=target,
         count=len(found),
-        reasons=dict(reasons.most_common()),
+        waiting=waiting,
+        reasons=dict(counted.most_common()),
         newest=[_shown(target, letter) for letter in found[:limit]],
     )
 
@@ -96,6 +179,7 @@ def _shown(target: str, letter: DeadLetter) -> Letter:
         topic=letter.topic,
         reason=letter.reason,
         set_aside_ms=letter.at_ns // 1_000_000,
+        tries=letter.tries,
         payload=letter.payload.decode(errors="replace"),
     )
 
@@ -119,11 +203,21 @@ def _target_text(each: TargetLetters) -> list[str]:
         for letter in each.newest
     ]
     payloads = [_short(letter.payload) for letter in each.newest]
+    again = f"; {count(each.waiting)} wait to be published again" if each.waiting else ""
     return [
-        f"{each.target}: {count(each.count)} {many} set aside",
+        f"{each.target}: {count(each.count)} {many} set aside{again}",
         *table(("MESSAGES", "REASON"), reasons, [None] * len(reasons)),
         "",
         *table(("AGO", "TOPIC", "REASON"), newest, payloads),
+    ]
+
+
+def retry_text(found: list[Changed]) -> list[str]:
+    """Return the lines for people: what is going to be published again."""
+    return [
+        f"{each.target}: {count(each.count)} more to be published again, "
+        f"{count(each.waiting)} of {count(each.left)} wait for the uplink"
+        for each in found
     ]
 
 

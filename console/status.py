@@ -21,6 +21,7 @@ from console.accounts import (
     account,
 )
 from console.run import supervisor_socket
+from console.set_aside import reasons
 from console.supervising import supervised
 
 ANSWER_S = 2 * INTERVAL_S + 0.2
@@ -90,6 +91,12 @@ class UplinkStatus(msgspec.Struct, kw_only=True):
     published: int
     refused: int
     set_aside: int
+    set_aside_reasons: dict[str, int]
+    """Reason → messages, the most frequent first; empty also where the store cannot be read."""
+    retried: int
+    """Messages that were set aside, published again and taken, since the uplink started."""
+    retry_waiting: int
+    """Messages set aside that a person wants published again."""
     in_flight: int
     error: str | None
     notes: list[str]
@@ -145,7 +152,7 @@ class Status(msgspec.Struct, kw_only=True):
         return [each.name for each in self.processes if each.state in ("failing", "silent")]
 
 
-def look(run_dir: Path) -> Status:
+def look(run_dir: Path, queue_dir: Path) -> Status:
     """Return the state of the gateway; takes about a second, for the rates."""
     first = read_health(run_dir)
     programs = supervised(supervisor_socket(run_dir))
@@ -162,7 +169,7 @@ def look(run_dir: Path) -> Status:
         devices=devices_of(first, fresh, at_ns),
         queue=_queue(fresh.get("normalizer")),
         clock=_clock(fresh.get("normalizer")),
-        uplinks=_uplinks(fresh, at_ns),
+        uplinks=_uplinks(fresh, at_ns, queue_dir),
     )
 
 
@@ -295,7 +302,7 @@ def _clock(normalizer: Health | None) -> ClockStatus | None:
     return ClockStatus(state=told.clock, steps=told.clock_steps, last_step_s=told.clock_step_s)
 
 
-def _uplinks(fresh: dict[str, Health], at_ns: int) -> list[UplinkStatus]:
+def _uplinks(fresh: dict[str, Health], at_ns: int, queue_dir: Path) -> list[UplinkStatus]:
     queue = account(fresh.get("normalizer"), NormalizerAccount).queue
     last = queue.last_sequence if queue else None
     return [
@@ -308,6 +315,9 @@ def _uplinks(fresh: dict[str, Health], at_ns: int) -> list[UplinkStatus]:
             published=told.published,
             refused=told.refused,
             set_aside=told.set_aside,
+            set_aside_reasons=reasons(queue_dir, told.target) if told.set_aside else {},
+            retried=told.retried,
+            retry_waiting=told.retry_waiting,
             in_flight=told.in_flight,
             error=told.error,
             notes=told.notes,

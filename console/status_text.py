@@ -3,6 +3,9 @@
 from console.status import DeviceStatus, QueueStatus, Status, UplinkStatus
 from console.tables import count, milliseconds, rate, size, span, table
 
+REASONS_MAX = 3
+"""Told of one target; `tailrace set-aside list` has them all."""
+
 
 def status_text(status: Status) -> list[str]:
     """Return the lines: processes, devices, queue, targets. What is empty is left out."""
@@ -141,6 +144,15 @@ def _uplinks(status: Status) -> list[str]:
     return table(header, rows, [_remarks(each) for each in status.uplinks]) if rows else []
 
 
-def _remarks(uplink: UplinkStatus) -> str:
-    """Return a line for each thing that a person should know about a target."""
-    return "\n".join([*filter(None, [uplink.error]), *uplink.warnings, *uplink.notes])
+def _remarks(uplink: UplinkStatus) -> str | None:
+    """Return a line for each thing that a person should know about a target; None if nothing."""
+    lines = [*filter(None, [uplink.error]), *uplink.warnings, *uplink.notes]
+    if uplink.set_aside_reasons:
+        reasons = [f"{count(many)} {why}" for why, many in uplink.set_aside_reasons.items()]
+        more = len(reasons) - REASONS_MAX
+        told = ", ".join(reasons[:REASONS_MAX]) + (f", {more} other reasons" if more > 0 else "")
+        lines.append(f"set aside: {told}; see tailrace set-aside list")
+    if uplink.retried or uplink.retry_waiting:
+        waiting = f", {count(uplink.retry_waiting)} wait" if uplink.retry_waiting else ""
+        lines.append(f"published again: {count(uplink.retried)} taken{waiting}")
+    return "\n".join(lines) or None

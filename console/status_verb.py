@@ -21,7 +21,7 @@ def status(places: Places, *, as_json: bool) -> None:
     Exit code 0 while every process does its work, 1 when one is failing or silent, 3 when nothing
     runs. A device or target that is away changes no exit code: it is expected, and comes back.
     """
-    seen = looking.look(places.run_dir)
+    seen = looking.look(places.run_dir, places.queue_dir)
     if as_json:
         click.echo(msgspec.json.encode(seen).decode())
     elif seen.anything_runs:

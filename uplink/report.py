@@ -32,6 +32,10 @@ class Report:
         """Answers that were no; the same message may count more than once."""
         self.set_aside = 0
         """Messages in the dead-letter store now, or about to be."""
+        self.retried = 0
+        """Messages of that store that were published again, and taken."""
+        self.retry_waiting = 0
+        """Messages of that store that a person wants published again."""
         self.in_flight = 0
 
     def detail(self) -> dict[str, Any]:
@@ -49,6 +53,8 @@ class Report:
             "acked": self.acked,
             "refused": self.refused,
             "set_aside": self.set_aside,
+            "retried": self.retried,
+            "retry_waiting": self.retry_waiting,
             "in_flight": self.in_flight,
         }
 

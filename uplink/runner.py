@@ -27,6 +27,7 @@ from uplink.intake import Intake
 from uplink.letters import Letters
 from uplink.patience import Patience
 from uplink.report import Report
+from uplink.retrying import Retrying
 from uplink.settings import IN_FLIGHT_MAX
 from uplink.speaking import Speaker
 from uplink.surroundings import Surroundings
@@ -75,6 +76,7 @@ class Uplink:
         self._intake = Intake(surroundings.reader, cursor, self._drain, wording)
         self._letters = Letters(cursor, wording, report)
         self._speaker = Speaker(surroundings, report, self._letters)
+        self._retrying = Retrying(cursor, report)
         self._patience = Patience()
         self._tending = Tending(target, report)
         report.acked_sequence = cursor.position
@@ -88,6 +90,7 @@ class Uplink:
             pass
         finally:
             self._persist(at_once=True)
+            self._retrying.disconnected()
 
     def _serve_once(self) -> None:
         """Connect, serve until told to stop or until the connection ends, then rest."""
@@ -116,6 +119,8 @@ class Uplink:
         self._letters.look_when_due()
         self._show_state(connection)
         self._speak(connection)
+        if not self._drain.one_at_a_time:
+            self._retrying.retry(connection)
         self._report.in_flight = len(self._drain.in_flight)
         self._report.write_when_due()
 
@@ -143,7 +148,8 @@ class Uplink:
             self._persist(at_once=True)  # Everything before them is settled: the cursor may pass.
         if letters.full or drain.in_flight_bytes > IN_FLIGHT_BYTES_MAX:
             return True
-        alone = drain.one_at_a_time and (drain.in_flight or self._speaker.speaking)
+        ours = self._speaker.speaking or self._retrying.retrying
+        alone = drain.one_at_a_time and (drain.in_flight or ours)
         return bool(alone or (letters.congested and drain.in_flight))
 
     def _claim_used_up(self) -> bool:
@@ -180,6 +186,8 @@ class Uplink:
         for ticket, verdict, reason in answers:
             if self._speaker.answered(ticket, verdict, reason):
                 continue
+            if self._retrying.answered(ticket, verdict, reason):
+                continue
             if verdict is Verdict.TAKEN:
                 self._report.acked += 1
             else:
@@ -197,9 +205,11 @@ class Uplink:
         Named as a culprit is only what was in flight alone: with our own status beside it, the
         status comes first on the next connection, and alone.
         """
-        spoke = self._speaker.speaking
-        self._speaker.disconnected(blamed if not self._drain.in_flight else "")
-        if culprit := self._drain.disconnected(blamed=blamed, others=spoke):
+        drained = bool(self._drain.in_flight)
+        spoke, retried = self._speaker.speaking, self._retrying.retrying
+        self._speaker.disconnected("" if drained or retried else blamed)
+        self._retrying.disconnected(blamed=blamed, others=drained or spoke)
+        if culprit := self._drain.disconnected(blamed=blamed, others=spoke or retried):
             self._letters.add(culprit, blamed)
 
     def _set_aside(self, item: Item[Parcel], reason: str) -> None:
@@ -253,7 +263,10 @@ class Uplink:
             return
         self._report.process_state = "stopping"
         self._report.write()
-        self._exchange_until(connection, lambda: not self._drain.in_flight, LEAVE_S)
+        drain, retrying = self._drain, self._retrying
+        self._exchange_until(
+            connection, lambda: not (drain.in_flight or retrying.retrying), LEAVE_S
+        )
         self._speaker.say_goodbye(connection)
         self._exchange_until(connection, lambda: not self._speaker.speaking, GOODBYE_S)
 

@@ -16,7 +16,7 @@ On disk, in <data>/queue/
         ledger   device/group → Account, what became of every sample (ledger.py)
         ages     u64 big-endian sequence → the queue's own clock when it was the newest (aging.py)
         meta     format · epoch · file (its inode) · state (state.py)
-    cursors/<target>/    databases: position, set_aside, notes
+    cursors/<target>/    databases: position, set_aside, retry, notes
     quarantine/          damaged blocks, as they were found
     in-use, ballast      creation.py, disk.py
 
@@ -33,7 +33,8 @@ Limits
 """
 
 from common.queue.bounds import Bounds, WhenFull
-from common.queue.cursor import Cursor, CursorWatch, DeadLetter, Island, Settled
+from common.queue.cursor import Cursor, CursorWatch, Island, Settled
+from common.queue.deadletters import DeadLetter
 from common.queue.ledger import Account, Ledger
 from common.queue.losses import Changes, loss_of
 from common.queue.reader import QueueReader, QueueSummary, Tally

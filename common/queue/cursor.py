@@ -4,13 +4,12 @@ In <queue>/cursors/<target>/data.mdb
     position    epoch, sequence → u64 big-endian, with a checksum: LMDB has none of its own
                 islands → [[first, last], …], what is settled beyond `sequence`; in order, apart
     notes       name → bytes, with a checksum: small things that a target keeps for itself
-    set_aside   epoch, sequence u64 · index u32, big-endian → DeadLetter; kept over epochs
+    set_aside, retry   what was refused, and what of it is to be published again (deadletters.py)
 
 A cursor that cannot be read is begun anew: its target then gets again what the queue still holds,
 with the same identities. The alternative would be a target that gets nothing until somebody comes.
 """
 
-import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +20,7 @@ import msgspec
 from common.clock import now_ns
 from common.errors import BlockDamaged, QueueUnusable
 from common.log import get_log
+from common.queue.deadletters import DeadLetter, DeadLetters, letter_key
 from common.queue.environment import (
     DATA_FILE,
     KEY,
@@ -44,21 +44,9 @@ SET_ASIDE_BYTES_MAX = 128 * 1024**2
 ISLANDS_MAX = 64
 """Spans settled beyond the position that a cursor remembers."""
 
-_DATABASES = ("position", "set_aside", "notes")
-_LETTER_KEY = struct.Struct(">QQI")
+_DATABASES = ("position", "set_aside", "notes", "retry")
 
 log = get_log(__name__)
-
-
-class DeadLetter(msgspec.Struct, frozen=True, array_like=True):
-    """A message that the far side will never take, kept with its reason."""
-
-    sequence: int
-    index: int
-    topic: str
-    payload: bytes
-    reason: str
-    at_ns: int
 
 
 class Island(NamedTuple):
@@ -118,6 +106,7 @@ class Cursor:
         self._databases = databases
         self._path = path
         self._epoch = 0
+        self.letters = DeadLetters(environment, databases, path)
         self.position = 0
         """The last sequence acknowledged, with all before it; durable."""
         self.islands: tuple[Island, ...] = ()
@@ -211,7 +200,7 @@ class Cursor:
                     "nearly everything; correct its permissions before more is set aside"
                 )
             for letter in set_aside:
-                key = _LETTER_KEY.pack(self._epoch, letter.sequence, letter.index & 0xFFFFFFFF)
+                key = letter_key(self._epoch, letter)
                 packed = msgspec.msgpack.encode(letter)
                 transaction.put(key, packed, db=self._databases["set_aside"])
             stored = sealed(KEY.pack(max(sequence, self.position)))
@@ -252,16 +241,6 @@ class Cursor:
         with self._environment.begin() as transaction:
             used_bytes = bytes_of(transaction.stat(self._databases["set_aside"]))
         return used_bytes < SET_ASIDE_BYTES_MAX and self.set_aside_count < SET_ASIDE_MAX - 1_000
-
-    def drop_set_aside(self) -> int:
-        """Forget every refused message; return how many there were. For a person who said so."""
-        with (
-            explained("cannot empty the store of refused messages", self._path),
-            self._environment.begin(write=True) as transaction,
-        ):
-            count = int(transaction.stat(self._databases["set_aside"])["entries"])
-            transaction.drop(self._databases["set_aside"], delete=False)
-        return count
 
     def set_aside(self) -> list[DeadLetter]:
         """Return what was refused, oldest first."""

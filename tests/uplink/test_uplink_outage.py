@@ -7,13 +7,11 @@ acknowledged is its own promise. What this cannot show: power loss of the gatewa
 
 import signal
 import socket
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from line import Line
 from uplink_rig import EDGE, OPEN, Site, Subscriber, first_arrivals, repeats, wait_until
 
 from common.clock import monotonic_s
@@ -33,87 +31,12 @@ def durable_broker(folder: Path, pki: Pki) -> MosquittoBroker:
     return MosquittoBroker(folder, pki, settings=[*OPEN, "persistence true", location])
 
 
-CHUNK_DELAY_S = 0.01
-"""On the wire: with WINDOW it makes a drain take seconds, so that there is a middle to hit."""
+WIRE_BITS_PER_S = 8e6
+"""With it a drain takes seconds, so that there is a middle to hit."""
 
 
-class Wire:
-    """A slow TCP proxy in front of a broker, that can be cut and frozen."""
-
-    def __init__(self, port: int) -> None:
-        self._to_port = port
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = int(self._listener.getsockname()[1])
-        self._pairs: list[tuple[socket.socket, socket.socket]] = []
-        self._flows = threading.Event()
-        self._flows.set()
-        self._threads = [threading.Thread(target=self._accept)]
-        self._threads[0].start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                near, _ = self._listener.accept()
-            except OSError:
-                return
-            try:
-                far = socket.create_connection(("127.0.0.1", self._to_port))
-            except OSError:
-                near.close()  # The broker is away.
-                continue
-            self._pairs.append((near, far))
-            for source, sink in ((near, far), (far, near)):
-                thread = threading.Thread(target=self._copy, args=(source, sink))
-                self._threads.append(thread)
-                thread.start()
-
-    def _copy(self, source: socket.socket, sink: socket.socket) -> None:
-        try:
-            while data := source.recv(65_536):
-                self._flows.wait()
-                time.sleep(CHUNK_DELAY_S)
-                sink.sendall(data)
-        except OSError:
-            pass  # Cut: that is what it is for.
-        for each in (source, sink):
-            with suppress(OSError):  # The other direction was first.
-                each.shutdown(socket.SHUT_RDWR)
-
-    def freeze(self) -> None:
-        """Swallow everything in both directions, like a dead line; connections stay open."""
-        self._flows.clear()
-
-    def thaw(self) -> None:
-        """Let it flow again."""
-        self._flows.set()
-
-    def cut(self) -> None:
-        """End every connection."""
-        for pair in self._pairs:
-            for each in pair:
-                with suppress(OSError):  # Ended before.
-                    each.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        """End everything."""
-        self.thaw()
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self.cut()
-        for thread in self._threads:
-            thread.join()
-        for pair in self._pairs:
-            for each in pair:
-                each.close()
-
-
-@contextmanager
-def wire_to(port: int) -> Iterator[Wire]:
-    wire = Wire(port)
-    try:
-        yield wire
-    finally:
-        wire.close()
+def wire_to(port: int) -> Line:
+    return Line(port, bits_per_s=WIRE_BITS_PER_S)
 
 
 def test_a_broker_that_restarts_in_mid_drain_costs_at_most_one_window_of_repeats(
@@ -180,9 +103,9 @@ def test_a_dead_line_is_noticed_and_everything_arrives_after_it(
         site.start()
         wait_until(lambda: len(subscriber.messages) > len(ALL) // 10, "the drain is under way")
 
-        wire.freeze()
+        wire.hold()
         wait_until(lambda: "did not acknowledge" in str(site.detail["error"]), "silence is noticed")
-        wire.thaw()
+        wire.release()
 
         wait_until(lambda: site.detail.get("acked_sequence") == last, "everything is taken")
         wait_until(lambda: len(set(subscriber.identities())) == len(ALL), "everything arrives")
@@ -199,10 +122,10 @@ def test_a_dead_line_is_noticed_also_when_nothing_is_in_flight(
         site.start()
         wait_until(lambda: site.detail.get("acked_sequence") == last, "all is quiet")
 
-        wire.freeze()
+        wire.hold()
         wait_until(lambda: site.detail["state"] == "away", "two missed pings at most", 15)
         assert "was silent for more than 5 s" in site.detail["error"]
-        wire.thaw()
+        wire.release()
 
         wait_until(lambda: site.detail["state"] == "online", "it comes back")
         site.stop()

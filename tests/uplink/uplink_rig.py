@@ -153,20 +153,20 @@ class Site:
         queue.close()
         return last
 
-    def start(self, *, in_front: Sequence[str] = ()) -> subprocess.Popen[bytes]:
-        """Start the real uplink process; `in_front` is a command that becomes it."""
+    def start(self, *program: str, in_front: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+        """Start the real uplink process, or an altered one; `in_front` is what becomes it."""
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
                 [
                     *in_front,
-                    *(sys.executable, "-m", "uplink", "uns"),
+                    *(sys.executable, *(program or ("-m", "uplink")), "uns"),
                     *("--config", str(self.config_dir)),
                     *("--run", str(self.run_dir)),
                     *("--data", str(self.data_dir)),
                 ],
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONWARNINGS": "error::ResourceWarning"},
+                env={**os.environ, "PYTHONWARNINGS": "error::ResourceWarning", "PYTHONPATH": "."},
             )
         return self.process
 

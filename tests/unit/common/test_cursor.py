@@ -43,7 +43,7 @@ def test_whoever_only_looks_neither_moves_nor_resets_a_cursor(tmp_path: Path) ->
     advance(tmp_path, 17, letter(3, 0))
 
     looking = Cursor.open_existing(tmp_path, "uns")
-    seen = (looking.position, looking.set_aside_count, looking.drop_set_aside())
+    seen = (looking.position, looking.set_aside_count, looking.letters.drop())
     looking.close()
 
     assert seen == (17, 1, 1)

@@ -15,6 +15,7 @@ import pytest
 
 from common.clock import now_ns
 from common.health import STALE_S, Health, write_health
+from common.queue import Cursor, DeadLetter
 from console.status import ProcessStatus, Status, devices_of, look, process_status
 from console.status_text import status_text
 
@@ -32,7 +33,7 @@ def health(state: str = "running", pid: int = 4242) -> Health:
 
 
 def test_nothing_runs_where_nobody_ever_spoke(tmp_path: Path) -> None:
-    seen = look(tmp_path)
+    seen = look(tmp_path, tmp_path)
 
     assert not seen.anything_runs
     assert seen.processes == []
@@ -49,7 +50,7 @@ def test_a_process_without_supervisord_is_shown_by_its_own_account(tmp_path: Pat
     }
     write_health(tmp_path, "uplink-uns", "waiting", told)
 
-    seen = look(tmp_path)
+    seen = look(tmp_path, tmp_path)
 
     assert seen.anything_runs
     assert not seen.supervised
@@ -72,7 +73,7 @@ def test_a_supervisord_that_hangs_does_not_hold_up_the_rest(short_path: Path) ->
         hanging.bind(str(short_path / "supervisor.sock"))
         hanging.listen()
 
-        seen = look(short_path)
+        seen = look(short_path, short_path)
 
     assert not seen.supervised
     assert [each.name for each in seen.processes] == ["normalizer"]
@@ -85,7 +86,7 @@ def test_an_old_account_is_not_believed(tmp_path: Path) -> None:
     old = path.read_text().replace(path.read_text().split('"at_ns":')[1].split(",")[0], "1000")
     path.write_text(old)
 
-    seen = look(tmp_path)
+    seen = look(tmp_path, tmp_path)
 
     assert at_ns > 1000 + STALE_S * 1e9
     assert not seen.anything_runs
@@ -97,7 +98,7 @@ def test_an_account_in_another_shape_is_shown_as_far_as_it_goes(tmp_path: Path) 
     write_health(tmp_path, "normalizer", "running", {"queue": {"depth": 3}})
     write_health(tmp_path, "uplink-uns", "running", {"target": ["uns"]})
 
-    seen = look(tmp_path)
+    seen = look(tmp_path, tmp_path)
 
     assert [each.state for each in seen.processes] == ["running"] * 3
     assert seen.queue is not None
@@ -130,7 +131,7 @@ def test_a_process_is_at_work_only_when_it_lives_and_says_so(
 def test_the_pid_of_a_process_that_runs_alone_is_its_own(tmp_path: Path) -> None:
     write_health(tmp_path, "normalizer", "running", {})
 
-    assert [each.pid for each in look(tmp_path).processes] == [os.getpid()]
+    assert [each.pid for each in look(tmp_path, tmp_path).processes] == [os.getpid()]
 
 
 def test_autonomy_policy_and_losses_are_shown(tmp_path: Path) -> None:
@@ -140,7 +141,7 @@ def test_autonomy_policy_and_losses_are_shown(tmp_path: Path) -> None:
     ledger = {"collected": 5_000_000, "queued": 7, "lost": lost, "unknown_losses": 2}
     write_health(tmp_path, "normalizer", "running", {"queue": queue, "ledger": ledger})
 
-    seen = look(tmp_path)
+    seen = look(tmp_path, tmp_path)
     text = "\n".join(status_text(seen))
 
     assert seen.queue is not None
@@ -157,7 +158,7 @@ def test_an_account_without_a_ledger_is_shown_as_far_as_it_goes(tmp_path: Path) 
     """As an older normalizer writes it, or one to which nothing came in."""
     write_health(tmp_path, "normalizer", "running", {"queue": {**QUEUE, "autonomy_h": None}})
 
-    seen = look(tmp_path)
+    seen = look(tmp_path, tmp_path)
     text = "\n".join(status_text(seen))
 
     assert seen.queue is not None
@@ -169,7 +170,7 @@ def test_nothing_lost_is_not_worth_a_line(tmp_path: Path) -> None:
     ledger = {"collected": 10, "delivered": 10, "lost": {}}
     write_health(tmp_path, "normalizer", "running", {"queue": QUEUE, "ledger": ledger})
 
-    assert "lost" not in "\n".join(status_text(look(tmp_path)))
+    assert "lost" not in "\n".join(status_text(look(tmp_path, tmp_path)))
 
 
 @pytest.mark.parametrize(
@@ -189,7 +190,7 @@ def test_a_clock_in_doubt_has_a_line_and_one_that_is_right_has_none(
 ) -> None:
     write_health(tmp_path, "normalizer", "running", {"queue": QUEUE, **told})
 
-    text = "\n".join(status_text(look(tmp_path)))
+    text = "\n".join(status_text(look(tmp_path, tmp_path)))
 
     assert bool(re.search(line, text)) if line else "GATEWAY CLOCK" not in text
 
@@ -259,3 +260,18 @@ def test_a_busy_plant_fits_100_columns() -> None:
 
     assert [line.split()[0] for line in lines if line] == ["PROCESS", "DEVICE", name, "LOAD", name]
     assert max(map(len, lines)) <= 100
+
+
+def test_what_was_set_aside_is_shown_by_reason_with_what_became_of_it(tmp_path: Path) -> None:
+    cursor = Cursor.open(tmp_path, "uns", epoch=5)
+    cursor.advance(9, [DeadLetter(n, 0, "Acme/t", b"{}", "denied", 1) for n in range(3)])
+    cursor.close()
+    detail = {"target": "uns", "state": "online", "set_aside": 3, "retried": 7, "retry_waiting": 2}
+    write_health(tmp_path, "uplink-uns", "running", detail)
+
+    seen = look(tmp_path, tmp_path)
+    text = "\n".join(status_text(seen))
+
+    assert seen.uplinks[0].set_aside_reasons == {"denied": 3}
+    assert "set aside: 3 denied; see tailrace set-aside list" in text
+    assert "published again: 7 taken, 2 wait" in text

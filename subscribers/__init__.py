@@ -1,0 +1,1 @@
+"""The IT side: what a consumer of the namespace needs. Never runs on the edge box."""
