@@ -58,6 +58,8 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """What the levels of root, and of a device's path, are called; empty: as ISA-95 calls them."""
     broker_profiles: tuple[BrokerProfile, ...] = ()
     """Far sides whose limits of topics the names must fit; `tailrace check` warns."""
+    publish_addresses: bool = False
+    """Whether a target may tell where in the device a tag stands (`_meta` topics)."""
     ignore_warnings: tuple[str, ...] = ()
     """Codes of warnings that `tailrace check` shall not give: OT-L09."""
 

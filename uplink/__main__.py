@@ -36,7 +36,14 @@ def drain_target(name: str, places: Places) -> None:
         return
     config = settings.config
     identity = Identity(gateway.id, reader.epoch, gateway.root, edge)
-    surroundings = Surroundings(identity, reader, cursor, Newest())
+    surroundings = Surroundings(
+        identity,
+        reader,
+        cursor,
+        Newest(),
+        tells_meta=config.meta == "tags",
+        publish_addresses=gateway.publish_addresses,
+    )
     target = target_builder_of(config.kind)(settings, surroundings)
     log.info("started", target=name, address=target.address)
     Uplink(

@@ -196,7 +196,7 @@ class Uplink:
         status comes first on the next connection, and alone.
         """
         spoke = self._speaker.speaking
-        self._speaker.disconnected(blamed if not self._drain.in_flight else "")
+        self._speaker.disconnected(blamed, alone=not self._drain.in_flight)
         if culprit := self._drain.disconnected(blamed=blamed, others=spoke):
             self._letters.add(culprit, blamed)
 
@@ -241,7 +241,8 @@ class Uplink:
         """Let the gateway speak of itself when it has something to say."""
         if self._drain.one_at_a_time and self._drain.in_flight:
             return  # A suspect is in flight: nothing of ours may share the blame.
-        self._speaker.speak(connection, self._drain.position)
+        suspicious = self._drain.one_at_a_time
+        self._speaker.speak(connection, self._drain.position, suspicious=suspicious)
 
     def _leave(self, connection: Connection) -> None:
         """Wait a little for the answers in flight, then say that we go."""

@@ -38,6 +38,8 @@ class PayloadConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Of the profile `umh`: the level between location and tag."""
     cloud_events: Literal["off", "binary"] = "off"
     """`binary`: each message is a CloudEvent, its attributes beside the payload."""
+    meta: Literal["tags", "off"] = "tags"
+    """Whether what is known of each tag is published, retained, on `<asset>/_meta/<tag>`."""
 
 
 class TargetConfig(PayloadConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):

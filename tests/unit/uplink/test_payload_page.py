@@ -9,11 +9,13 @@ Seen to bite: a key of an example misspelt.
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from common.records import GapRecord, Quality
-from tests.unit.uplink.wordings import GAP, messages, record, wording
+from common.records import Column, GapRecord, Plan, Quality, ValueType
+from tests.unit.uplink.wordings import ASSET, GAP, PLAN, messages, record, wording
 from uplink.contract import Message
+from uplink.meta import meta_of, meta_topic
 from uplink.registry import PAYLOADS
 from uplink.settings import PayloadConfig
 
@@ -47,6 +49,31 @@ def test_what_the_page_shows_is_sent(section: str) -> None:
 
     assert examples
     assert [each for each in examples if each not in sent] == []
+
+
+def test_what_the_page_shows_of_a_tag_is_told() -> None:
+    """The fingerprint is an example: it changes with whatever a plan may hold one day."""
+    column = Column(
+        "Temperature_C",
+        f"{ASSET}/Temperature_C",
+        "DB40.DBD12",
+        "REAL",
+        ValueType.FLOAT64,
+        "Cel",
+        description="Oil temperature",
+        deadband=0.2,
+        minimum=-20.0,
+        maximum=120.0,
+    )
+    plan = Plan("s7", "press", "process", "Press_Machine", 250, (column,), PLAN.levels)
+    (example,) = re.findall(
+        r"^```message\n(.*?)^```", SECTIONS["What a tag is: `_meta`"], re.DOTALL | re.MULTILINE
+    )
+
+    told = msgspec.json.encode(meta_of(plan, 0, addresses=False)).decode()
+
+    shown = re.sub(r'"plan":"[0-9a-f]{32}"', f'"plan":"{plan.fingerprint.hex()}"', example)
+    assert shown == f"{meta_topic(column)}\n{told}\n"
 
 
 def test_every_profile_and_every_key_is_on_the_page() -> None:
