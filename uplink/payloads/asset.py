@@ -42,7 +42,6 @@ from common.records import (
     Plan,
     Quality,
     Record,
-    ValueType,
     clock_word,
     is_repeated,
     quality_name,
@@ -55,17 +54,17 @@ from uplink.payloads.parts import (
     PerPlan,
     columns_of,
     filled,
+    has_texts,
     json_bytes,
     part_of,
     value_bytes_max,
 )
-from uplink.payloads.uns import HISTORY, NS_PER_MS, UnsWording, told
+from uplink.payloads.uns import HISTORY, NS_PER_MS, UnsWording, told, told_at_ns
 from uplink.settings import PayloadConfig
 from uplink.surroundings import Identity
 
 FIELDS_MAX = 900
 """classic_to_core takes 1,000 of a message, its own included, and forgets the rest."""
-_TEXTS = (ValueType.STRING, ValueType.BYTES)
 _JUDGED_BYTES = len('"Uncertain"') + max(map(len, STATUS_NAMES.values())) + 8
 """What quality and reason of a sample add, beside its key in both."""
 _JUDGED_FIELDS = 3
@@ -168,10 +167,9 @@ class AssetWording:
 
 def _marks(record: Record, place: int) -> tuple[int, int]:
     """Return what a sample shares with the others of its message: its time in ms, its marks."""
-    source_ns = record.source_at_ns[place] if record.source_at_ns is not None else None
     code = record.qualities[place] if record.qualities is not None else Quality.GOOD
-    time_ms = (record.read_at_ns if source_ns is None else source_ns) // NS_PER_MS
-    return time_ms, code & TIME_MARKS | (Quality.REPEATED if is_repeated(code) else 0)
+    marks = code & TIME_MARKS | (Quality.REPEATED if is_repeated(code) else 0)
+    return told_at_ns(record, place) // NS_PER_MS, marks
 
 
 def _add_marks(body: dict[str, Any], code: int, *, historical: bool) -> None:
@@ -199,9 +197,11 @@ def _keys(plan: Plan) -> _Keys:
         names.append(name)
     first = plan.columns[0]
     sizes = tuple(json_bytes(name) + 2 + NUMBER_BYTES_MAX for name in names)
-    fixed = all(column.value_type not in _TEXTS for column in plan.columns)
     return _Keys(
-        first.topic.removesuffix(f"/{first.name}"), tuple(names), sizes, sum(sizes) if fixed else 0
+        first.topic.removesuffix(f"/{first.name}"),
+        tuple(names),
+        sizes,
+        0 if has_texts(plan) else sum(sizes),
     )
 
 

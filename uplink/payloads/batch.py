@@ -27,7 +27,6 @@ from common.records import (
     Quality,
     Record,
     Scalar,
-    ValueType,
     clock_word,
     is_repeated,
     quality_name,
@@ -40,6 +39,7 @@ from uplink.payloads.parts import (
     PerPlan,
     columns_of,
     filled,
+    has_texts,
     json_bytes,
     part_of,
     value_bytes_max,
@@ -48,7 +48,6 @@ from uplink.payloads.uns import HISTORY, NS_PER_MS, MissingData, UnsWording, tol
 from uplink.settings import PayloadConfig
 from uplink.surroundings import Identity
 
-_TEXTS = (ValueType.STRING, ValueType.BYTES)
 _ENVELOPE_BYTES = len('{"samples":[],"gaps":[]}')
 _SAMPLE_BYTES = len('{"topic":,"timestamp_ms":-9223372036854,"value":,"quality":"Good","id":""},')
 _HIST_BYTES = len(',"hist":true')
@@ -91,9 +90,8 @@ class _Columns:
             json_bytes(topic) + more + len(f":{index}") for index, topic in enumerate(self.topics)
         ]
         """Of each column's sample, Good, without its value and its sequence."""
-        fixed = all(column.value_type not in _TEXTS for column in plan.columns)
         whole = sum(self.bytes_max) + len(self.topics) * NUMBER_BYTES_MAX
-        self.total_bytes_max = whole if fixed else 0
+        self.total_bytes_max = 0 if has_texts(plan) else whole
         """Of all columns, all Good, without their sequence; 0: it depends on the values."""
 
 

@@ -15,12 +15,13 @@ content type there is. MQTT 3.1.1 has no place for them.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from common.records import GapRecord, Record
 from uplink.contract import Manner, Message, Parcel, Wording
-from uplink.payloads.uns import NS_PER_MS
+from uplink.payloads.uns import NS_PER_MS, told_at_ns
 from uplink.surroundings import Identity
 
 ATTRIBUTES = ("specversion", "type", "source", "subject", "id", "time")
@@ -62,30 +63,29 @@ class CloudEventsWording:
         elif not self._one_sample:
             digest = hashlib.blake2b(message.payload, digest_size=_DIGEST_BYTES).hexdigest()
             identity = f"{identity}:{digest}"
-        attributes = [
+        attributes = (
             ("specversion", "1.0"),
             ("type", kind),
             self._source,
             ("subject", message.topic),
             ("id", identity),
-            *_time(_told_at_ns(first, number if self._one_sample else 0)),
-        ]
-        others = [header for header in message.headers if header[0] not in ATTRIBUTES]
-        return message._replace(headers=(*attributes, *others))
+            *_time(self._told_at_ns(first, number) // NS_PER_MS),
+        )
+        others = tuple(header for header in message.headers if header[0] not in ATTRIBUTES)
+        return message._replace(headers=attributes + others)
+
+    def _told_at_ns(self, record: Record | GapRecord, number: int) -> int:
+        """Return the time that the payload tells of its (first) sample, or of its gap."""
+        if isinstance(record, GapRecord):
+            return record.gap.last_at_ns
+        return told_at_ns(record, number if self._one_sample else 0)
 
 
-def _told_at_ns(record: Record | GapRecord, place: int) -> int:
-    """Return the time that the payload tells of a sample of a record."""
-    if isinstance(record, GapRecord):
-        return record.gap.last_at_ns
-    source_ns = record.source_at_ns[place] if record.source_at_ns is not None else None
-    return record.read_at_ns if source_ns is None else source_ns
-
-
-def _time(at_ns: int) -> Iterator[tuple[str, str]]:
-    """Yield the attribute time; a device may tell a time that no calendar has."""
+@lru_cache(maxsize=64)  # The samples of a scan have one time, or a few.
+def _time(at_ms: int) -> tuple[tuple[str, str], ...]:
+    """Return the attribute time; nothing for a time that no calendar has."""
     try:
-        told = _EPOCH + timedelta(milliseconds=at_ns // NS_PER_MS)
+        told = _EPOCH + timedelta(milliseconds=at_ms)
     except OverflowError:
-        return
-    yield "time", told.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return ()
+    return (("time", told.isoformat(timespec="milliseconds").replace("+00:00", "Z")),)

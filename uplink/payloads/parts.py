@@ -10,10 +10,11 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from common.records import Plan, Record, Scalar
+from common.records import Plan, Record, Scalar, ValueType
 
 NUMBER_BYTES_MAX = 24
 """-2.2250738585072014e-308; no integer of 64 bits, no truth value and no null is longer."""
+_TEXTS = (ValueType.STRING, ValueType.BYTES)
 PLANS_MAX = 1_000
 """Of which something is remembered; then the memory starts over."""
 
@@ -57,6 +58,11 @@ def part_of(record: Record, numbers: Sequence[int]) -> Record:
         None if qualities is None else [qualities[number] for number in numbers],
         None if sources is None else [sources[number] for number in numbers],
     )
+
+
+def has_texts(plan: Plan) -> bool:
+    """Return whether some column's values may be of any length."""
+    return any(column.value_type in _TEXTS for column in plan.columns)
 
 
 def value_bytes_max(value: Scalar) -> int:

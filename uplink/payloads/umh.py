@@ -33,7 +33,7 @@ from common.records import (
 )
 from uplink.contract import Manner, Message, Parcel
 from uplink.payloads.parts import PerPlan, part_of
-from uplink.payloads.uns import HISTORY, NS_PER_MS, UnsWording, told
+from uplink.payloads.uns import HISTORY, NS_PER_MS, UnsWording, told, told_at_ns
 from uplink.settings import PayloadConfig
 from uplink.surroundings import Identity
 
@@ -80,8 +80,7 @@ class UmhWording:
         index = self._uns.index(parcel, number)
         topic, headers = self._columns.of(record.plan)[index]
         value, code = told(record, number)
-        source_ns = record.source_at_ns[number] if record.source_at_ns is not None else None
-        time_ms = (record.read_at_ns if source_ns is None else source_ns) // NS_PER_MS
+        time_ms = told_at_ns(record, number) // NS_PER_MS
         headers = (*headers, ("id", f"{self._identity}{record.sequence}:{index}"))
         if code:
             headers += _marks(code)

@@ -111,11 +111,10 @@ class UnsWording:
         if isinstance(record, GapRecord):
             return self._gap(record)
         index = record.indexes[number] if record.indexes is not None else number
-        source_ns = record.source_at_ns[number] if record.source_at_ns is not None else None
         value, code = told(record, number)
         word = quality_word(code)
         sample = Sample(
-            (record.read_at_ns if source_ns is None else source_ns) // NS_PER_MS,
+            told_at_ns(record, number) // NS_PER_MS,
             value,
             word,
             f"{self._identity}{record.sequence}:{index}",
@@ -158,6 +157,12 @@ def told(record: Record, number: int) -> tuple[Scalar, int]:
     if type(value) is float and not isfinite(value):
         return None, code if code & Quality.BAD else Quality.BAD_OUT_OF_RANGE
     return value, code
+
+
+def told_at_ns(record: Record, number: int) -> int:
+    """Return the device's own time of one sample where it gives one, else the read time."""
+    source_ns = record.source_at_ns[number] if record.source_at_ns is not None else None
+    return record.read_at_ns if source_ns is None else source_ns
 
 
 def _timed(sample: Sample, code: int) -> Sample:
