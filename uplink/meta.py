@@ -49,6 +49,10 @@ PAUSE_S = 60.0
 """After a refusal for now."""
 REFUSED_MAX = 20
 """In a row: then nothing more is told on this connection; the branch may be forbidden."""
+LOST_MAX = 3
+"""Connections in a row that ended, without a reason, before anything of this was answered."""
+SILENCE_S = 600.0
+"""After those: a broker may hang up on a topic that is too deep for it, and say nothing."""
 QUIET_DAYS = 7
 QUIET_NS = QUIET_DAYS * 86_400 * 1_000_000_000
 """A group of which nothing came for so long, while others came, is no longer read."""
@@ -137,6 +141,8 @@ class MetaTelling:
         self._next_at_s = 0.0
         self._begun = False
         self._refusals = 0
+        self._lost = 0
+        self._silent_until_s = 0.0
         self._logged = False
 
     @property
@@ -152,15 +158,20 @@ class MetaTelling:
         self._look_at_s, self._begin_at_s = now_s, now_s + PATIENCE_S
         self._begun, self._refusals = False, 0
 
-    def disconnected(self, blamed: str) -> None:
+    def disconnected(self, blamed: str, now_s: float) -> None:
         """Forget what was in flight; one of it may be why the far side cut us off."""
         for topic in self._in_flight.values() if blamed else ():
             self._refuse(topic, blamed)
+        self._lost += bool(self._in_flight) and not blamed
+        if self._lost >= LOST_MAX:
+            self._lost, self._silent_until_s = 0, now_s + SILENCE_S
+            self._tell_once(next(iter(self._in_flight.values())), "the connection ends each time")
         self._in_flight.clear()
 
     def wants_to_speak(self, now_s: float) -> bool:
         """Return whether there may be something to publish now."""
-        if self._in_flight or self._refusals >= REFUSED_MAX:
+        silent = self._refusals >= REFUSED_MAX or now_s < self._silent_until_s
+        if self._in_flight or silent:
             return False
         return now_s >= self._look_at_s or (bool(self._due) and now_s >= self._next_at_s)
 
@@ -187,7 +198,7 @@ class MetaTelling:
         if topic is None:
             return False
         if verdict is Verdict.TAKEN:
-            self._refusals = 0
+            self._refusals = self._lost = 0
             if topic in self._tags:
                 self._kept.add(topic)
             else:
@@ -244,6 +255,9 @@ class MetaTelling:
             self._refused[topic] = self._tags[topic].key
         else:
             self._kept.discard(topic)
+        self._tell_once(topic, reason)
+
+    def _tell_once(self, topic: str, reason: str) -> None:
         if not self._logged:
             self._logged = True
             log.warning(

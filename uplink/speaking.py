@@ -60,7 +60,7 @@ class Speaker:
             self._hold_status(blamed)
         self._own.clear()
         if self._meta is not None:
-            self._meta.disconnected(blamed)
+            self._meta.disconnected(blamed, monotonic_s())
 
     def speak(self, connection: Connection, position: int, *, suspicious: bool) -> None:
         """Publish what is due and the window has room for.

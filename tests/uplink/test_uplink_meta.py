@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from scripted_broker import Published, ScriptedBroker, disconnect, puback
 from uplink_rig import EDGE, OPEN, ROOT, Site, Subscriber, make_plan, wait_until
 
 from demo.broker import MosquittoBroker
@@ -87,3 +88,36 @@ def test_a_broker_that_forbids_the_branch_costs_nothing_but_a_line(
     assert told(subscriber) == set()
     assert site.log.count("was refused") == 1
     assert site.detail["set_aside"] == 0, "it is nobody's record"
+
+
+def test_a_broker_that_hangs_up_on_the_branch_does_not_do_so_for_ever(site: Site, pki: Pki) -> None:
+    """Packet too large as DISCONNECT: what was in flight of ours is not sent again.
+
+    Seen to bite: told again on each connection, it cost one every two seconds.
+    """
+
+    def answers(message: Published) -> list[bytes]:
+        if message.topic.startswith(BRANCH):
+            return [disconnect(0x95)]
+        return [puback(message.packet_id)]
+
+    with ScriptedBroker(pki, answers) as broker:
+        site.configure(broker.port, meta="tags")
+        site.fill(RECORDS, 3)
+        site.start()
+        wait_until(lambda: "was refused" in site.log, "it is told")
+        last = site.fill(1, 3)
+        wait_until(lambda: site.detail.get("acked_sequence") == last, "the data goes on")
+        wait_until(lambda: {each.topic for each in broker.messages} >= tried(3), "each was tried")
+        wait_until(lambda: site.detail["state"] == "online", "and then there is peace")
+        connections = len(broker.connects)
+        assert site.stop() == 0
+
+    meta = [each.topic for each in broker.messages if each.topic.startswith(BRANCH)]
+    assert len(meta) <= 2 * 3, "never again and again"
+    assert connections <= 1 + 3
+    assert site.detail["set_aside"] == 0, "no record is blamed"
+
+
+def tried(tags: int) -> set[str]:
+    return {f"{BRANCH}Tag_{number}" for number in range(tags)}

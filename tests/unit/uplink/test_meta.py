@@ -30,11 +30,13 @@ from uplink.contract import Answer, Message, Verdict
 from uplink.meta import (
     BURST_MAX,
     LOOK_INTERVAL_S,
+    LOST_MAX,
     PATIENCE_S,
     PAUSE_S,
     QUIET_NS,
     RATE_PER_S,
     REFUSED_MAX,
+    SILENCE_S,
     MetaTelling,
     meta_of,
     meta_topic,
@@ -110,7 +112,7 @@ class World:
     def reconnect(self, blamed: str = "") -> None:
         """End the connection before anything more is answered, and open the next."""
         self.far.unanswered = []
-        self.meta.disconnected(blamed)
+        self.meta.disconnected(blamed, self.now_s)
         self.meta.connected(self.now_s)
 
     def tell_all(self) -> list[str]:
@@ -368,3 +370,22 @@ def test_what_was_in_flight_when_the_far_side_blamed_a_message_is_not_sent_again
     world.reconnect("packet too large")
 
     assert world.tell_all() == []
+
+
+def test_connections_that_end_each_time_are_not_ended_for_ever(world: World) -> None:
+    """A broker may hang up on a topic and say nothing. Seen to bite: without counting."""
+    world.commit(plan_of("A"))
+    for _ in range(LOST_MAX):
+        assert world.turn(None) == [f"{ASSET}/_meta/A"]
+        world.reconnect()
+
+    assert world.turn(None, later_s=SILENCE_S - 2) == []
+    assert world.turn(None, later_s=3.0) == [f"{ASSET}/_meta/A"]
+
+
+def test_a_connection_that_heard_something_was_not_ended_by_it(world: World) -> None:
+    world.commit(plan_of(*(f"T{n}" for n in range(9))))
+    for _ in range(2 * LOST_MAX):
+        assert world.turn(None)
+        assert world.turn()
+        world.reconnect()
