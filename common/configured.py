@@ -43,7 +43,7 @@ def digest_of(*written: Any) -> str:
 
 def gateway_part(gateway: GatewayConfig) -> ConfiguredPart:
     """Return what an uplink takes of [gateway]: it names itself by it, and finds its own topics."""
-    return ConfiguredPart(digest_of(gateway.id, gateway.root))
+    return ConfiguredPart(digest_of(gateway.id, gateway.root, gateway.publish_addresses))
 
 
 def write_configured(run_dir: Path, configured: Configured) -> None:

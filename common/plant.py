@@ -58,17 +58,18 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """What the levels of root, and of a device's path, are called; empty: as ISA-95 calls them."""
     broker_profiles: tuple[BrokerProfile, ...] = ()
     """Far sides whose limits of topics the names must fit; `tailrace check` warns."""
+    publish_addresses: bool = False
+    """Whether a target may tell where in the device a tag stands (`_meta` topics)."""
     ignore_warnings: tuple[str, ...] = ()
     """Codes of warnings that `tailrace check` shall not give: OT-L09."""
 
     def __post_init__(self) -> None:
         """A level has one name, and each level has one."""
-        if len(set(self.levels)) < len(self.levels):
+        deep, named = self.root.count("/") + 1, len(self.levels)
+        if len(set(self.levels)) < named:
             raise Wrong("OT-0101", "levels: two levels have the same name")
-        deep = self.root.count("/") + 1
-        if self.levels and deep > len(self.levels):
-            text = f"root has {deep} levels, and levels names {len(self.levels)}"
-            raise Wrong("OT-0102", text)
+        if self.levels and deep > named:
+            raise Wrong("OT-0102", f"root has {deep} levels, and levels names {named}")
 
 
 class QueueConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -92,12 +93,10 @@ class QueueConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     def __post_init__(self) -> None:
         """What is older has fewer buckets, not more."""
-        if self.thin_coarse_s <= self.thin_fine_s:
-            raise Wrong(
-                "OT-0103",
-                f"thin_coarse_s ({self.thin_coarse_s:g}) must be larger than thin_fine_s "
-                f"({self.thin_fine_s:g})",
-            )
+        coarse_s, fine_s = self.thin_coarse_s, self.thin_fine_s
+        if coarse_s <= fine_s:
+            text = f"thin_coarse_s ({coarse_s:g}) must be larger than thin_fine_s ({fine_s:g})"
+            raise Wrong("OT-0103", text)
 
 
 @dataclass(frozen=True)

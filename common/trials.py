@@ -210,13 +210,15 @@ ReplayLine = SampleLine | Replayed | ReplayRefused
 
 
 class WordedMessage(msgspec.Struct, kw_only=True):
-    """One sample, as one target gets it."""
+    """One sample, as one target gets it; it may need several messages."""
 
     target: str
     profile: str
     topic: str
     payload: str
     retain: bool
+    headers: list[tuple[str, str]] = []
+    """What is said beside the payload, in order."""
 
 
 class Worded(msgspec.Struct, kw_only=True):

@@ -149,6 +149,8 @@ def _target(each: TargetState) -> Pair:
 def _message(each: WordedMessage) -> Iterator[Pair]:
     retained = ", retained" if each.retain else ""
     yield each.target, f"{printable(each.topic)}  (payload {each.profile}{retained})"
+    if each.headers:
+        yield "", printable(", ".join(f"{name}: {value}" for name, value in each.headers))
     yield "", printable(each.payload)
 
 

@@ -28,6 +28,8 @@ IDENTITIES_MAX = 200_000
 """Remembered for comparison; the demo's line makes about 30 messages a second."""
 EDGE_LEVEL = "/_edge/"
 """The branch in which a gateway speaks of itself; those messages are no values."""
+META_LEVEL = "/_meta/"
+"""The branches that say what a tag is."""
 
 log = get_log(__name__)
 
@@ -179,6 +181,8 @@ class Watcher:
         self._failure = str(code)
 
     def _on_message(self, _client: mqtt.Client, _data: object, message: mqtt.MQTTMessage) -> None:
+        if META_LEVEL in message.topic:
+            return
         try:
             if EDGE_LEVEL in message.topic:
                 named = _named.decode(message.payload)

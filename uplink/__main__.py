@@ -10,7 +10,7 @@ from common.places import Places, add_places, places_of
 from common.process import Stopping, StopRequested, hold_role, main
 from uplink.config import check_cloud, is_error, load_gateway
 from uplink.newest import Newest
-from uplink.registry import target_builder_of, wording_builder_of
+from uplink.registry import target_builder_of, wording_of
 from uplink.report import Report
 from uplink.runner import Uplink
 from uplink.status import edge_path
@@ -37,9 +37,16 @@ def drain_target(name: str, places: Places) -> None:
         return
     config = settings.config
     identity = Identity(gateway.id, reader.epoch, gateway.root, edge)
-    surroundings = Surroundings(identity, reader, cursor, Newest())
+    surroundings = Surroundings(
+        identity,
+        reader,
+        cursor,
+        Newest(),
+        tells_meta=config.meta == "tags",
+        publish_addresses=gateway.publish_addresses,
+    )
     target = target_builder_of(config.kind)(settings, surroundings)
-    wording = wording_builder_of(config.payload)(config, identity)
+    wording = wording_of(config, identity)
     log.info("started", target=name, address=target.address)
     Uplink(
         target=target,

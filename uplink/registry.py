@@ -4,6 +4,8 @@ from importlib import import_module
 from typing import Protocol
 
 from uplink.contract import Target, Wording
+from uplink.payloads.backfill import BackfillWording
+from uplink.payloads.cloudevents import CloudEventsWording
 from uplink.settings import PayloadConfig, TargetSettings
 from uplink.surroundings import Identity, Surroundings
 
@@ -29,7 +31,12 @@ TARGETS = {"mqtt": "uplink.targets.mqtt", "kafka": "uplink.targets.kafka"}
 LIBRARIES = {"kafka": "confluent_kafka"}
 """`kind` → the package of its library, where that is an extra of the same name as the kind."""
 
-PAYLOADS = {"uns": "uplink.payloads.uns"}
+PAYLOADS = {
+    "uns": "uplink.payloads.uns",
+    "asset": "uplink.payloads.asset",
+    "batch": "uplink.payloads.batch",
+    "umh": "uplink.payloads.umh",
+}
 """`payload` in cloud.toml → module with build_wording."""
 
 
@@ -43,3 +50,18 @@ def wording_builder_of(payload: str) -> BuildWording:
     """Return the profile's `build_wording`."""
     build_wording: BuildWording = import_module(PAYLOADS[payload]).build_wording
     return build_wording
+
+
+def wording_of(config: PayloadConfig, identity: Identity) -> Wording:
+    """Return how records are worded for a target, with all that its keys say of it."""
+    current = _profile(config.payload, config, identity)
+    if config.backfill_payload in ("", config.payload):
+        return current
+    return BackfillWording(current, _profile(config.backfill_payload, config, identity))
+
+
+def _profile(payload: str, config: PayloadConfig, identity: Identity) -> Wording:
+    wording = wording_builder_of(payload)(config, identity)
+    if config.cloud_events == "off":
+        return wording
+    return CloudEventsWording(wording, payload, identity)

@@ -207,7 +207,7 @@ class Uplink:
         """
         drained = bool(self._drain.in_flight)
         spoke, retried = self._speaker.speaking, self._retrying.retrying
-        self._speaker.disconnected("" if drained or retried else blamed)
+        self._speaker.disconnected(blamed, alone=not (drained or retried))
         self._retrying.disconnected(blamed=blamed, others=drained or spoke)
         if culprit := self._drain.disconnected(blamed=blamed, others=spoke or retried):
             self._letters.add(culprit, blamed)
@@ -254,7 +254,8 @@ class Uplink:
         """Let the gateway speak of itself when it has something to say."""
         if self._drain.one_at_a_time and self._drain.in_flight:
             return  # A suspect is in flight: nothing of ours may share the blame.
-        self._speaker.speak(connection, self._drain.position)
+        suspicious = self._drain.one_at_a_time
+        self._speaker.speak(connection, self._drain.position, suspicious=suspicious)
 
     def _leave(self, connection: Connection) -> None:
         """Wait a little for the answers in flight, then say that we go, unless we come back."""

@@ -6,7 +6,7 @@ struct of its own, because messages can be worded where no far side can be reach
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -20,10 +20,26 @@ OptionalHost = Annotated[str, Meta(max_length=253, pattern=r"^[A-Za-z0-9._:-]*$"
 Port = Annotated[int, Meta(ge=1, le=65_535)]
 
 
+TopicName = Annotated[str, Meta(max_length=1_024, pattern=r"^[^+#\x00]*$")]
+UmhContract = Annotated[str, Meta(max_length=64, pattern=r"^_[A-Za-z0-9-][A-Za-z0-9_-]*$")]
+
+
 class PayloadConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """How records are worded for this target."""
+    """How records are worded for this target; docs/payloads.md has every profile."""
 
     payload: str = "uns"
+    backfill_payload: Literal["", "batch"] = ""
+    """Another profile for history that follows behind current values; empty: the same."""
+    batch_topic: TopicName = ""
+    """Of the profile `batch`. Empty: <enterprise>/<site>/_edge/<gateway>/batch."""
+    batch_bytes_max: Annotated[int, Meta(ge=1_024, le=8_388_608)] = 102_400
+    """Of one message of the profile `batch`; the far side may lower it."""
+    umh_contract: UmhContract = "_raw"
+    """Of the profile `umh`: the level between location and tag."""
+    cloud_events: Literal["off", "binary"] = "off"
+    """`binary`: each message is a CloudEvent, its attributes beside the payload."""
+    meta: Literal["tags", "off"] = "tags"
+    """Whether what is known of each tag is published, retained, on `<asset>/_meta/<tag>`."""
 
 
 class TargetConfig(PayloadConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):

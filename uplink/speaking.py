@@ -1,4 +1,4 @@
-"""What an uplink says of its gateway, beside the data: the status, and a goodbye.
+"""What an uplink says of its gateway, beside the data: status, what tags are, and a goodbye.
 
 These messages are nobody's records: nothing waits for them, and one that is refused is not tried
 again for a while, so that it never stands in the data's way.
@@ -12,6 +12,7 @@ from common.clock import monotonic_s
 from uplink.contract import Connection, Message, Verdict
 from uplink.intake import RECORDS_MAX
 from uplink.letters import Letters
+from uplink.meta import MetaTelling
 from uplink.report import Report
 from uplink.status import (
     STATUS_INTERVAL_S,
@@ -38,27 +39,45 @@ class Speaker:
         self._status_at_s = 0.0
         self._status_held_until_s = 0.0
         self._status_refused = False
+        self._meta = MetaTelling(surroundings) if surroundings.tells_meta else None
 
     @property
     def speaking(self) -> bool:
         """True while a message of ours is in flight."""
-        return bool(self._own)
+        return bool(self._own) or (self._meta is not None and self._meta.speaking)
 
     def connected(self) -> None:
         """Begin with the status, unless it was refused lately."""
         self._status_at_s = self._status_held_until_s
+        if self._meta is not None:
+            self._meta.connected(monotonic_s())
 
-    def disconnected(self, blamed: str) -> None:
-        """Forget what was in flight; `blamed` is why the far side cut us off because of it."""
-        if blamed and self._own:
+    def disconnected(self, blamed: str, *, alone: bool) -> None:
+        """Forget what was in flight.
+
+        `blamed` is why the far side cut us off because of a message; `alone` is true when no
+        record was in flight, so that it was one of ours.
+        """
+        if blamed and alone and self._own:
             self._hold_status(blamed)
         self._own.clear()
+        if self._meta is not None:
+            self._meta.disconnected(blamed, monotonic_s())
 
-    def speak(self, connection: Connection, position: int) -> None:
-        """Publish the gateway's status when it is due and the window has room."""
+    def speak(self, connection: Connection, position: int, *, suspicious: bool) -> None:
+        """Publish what is due and the window has room for.
+
+        Only the status while `suspicious`: then messages are tried one at a time.
+        """
         now_s = monotonic_s()
-        if now_s < self._status_at_s or self._own or not connection.room:
-            return
+        if now_s >= self._status_at_s and not self._own and connection.room:
+            self._say_status(connection, position, now_s)
+        meta = self._meta
+        if meta is not None and not suspicious and meta.wants_to_speak(now_s):
+            caught_up = self._reader.last_sequence() <= position
+            meta.speak(connection, now_s, caught_up=caught_up)
+
+    def _say_status(self, connection: Connection, position: int, now_s: float) -> None:
         self._status_at_s = now_s + STATUS_INTERVAL_S
         rejection: str | None = ""
         for message in self._status_forms(position):
@@ -76,7 +95,8 @@ class Speaker:
     def answered(self, ticket: int, verdict: Verdict, reason: str) -> bool:
         """Account for an answer; return False when it is for a message of the drain."""
         if ticket not in self._own:
-            return False
+            meta = self._meta
+            return meta is not None and meta.answered(ticket, verdict, reason, monotonic_s())
         self._own.discard(ticket)
         if verdict is not Verdict.TAKEN:
             self._hold_status(reason)

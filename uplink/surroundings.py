@@ -26,3 +26,7 @@ class Surroundings:
     cursor: Cursor
     """The uplink's own; a target may keep small things of its own in it (`keep_note`)."""
     newest: Newest
+    tells_meta: bool = False
+    """Whether what is known of each tag is published beside the data."""
+    publish_addresses: bool = False
+    """Whether OT lets its addresses be published with it."""

@@ -18,7 +18,8 @@ from common.records import Record
 from common.trials import Worded, WordedMessage
 from uplink.config import load_gateway
 from uplink.contract import Manner, Message
-from uplink.registry import PAYLOADS, wording_builder_of
+from uplink.payloads.parts import columns_of, part_of
+from uplink.registry import PAYLOADS, wording_of
 from uplink.settings import PayloadConfig
 from uplink.status import edge_path
 from uplink.surroundings import Identity
@@ -60,7 +61,7 @@ def worded(places: Places, sequence: int, index: int) -> Worded:
         if sample is None:
             continue
         for target, config in configs.items():
-            wording = wording_builder_of(config.payload)(config, identity)
+            wording = wording_of(config, identity)
             for parcel in wording.parcels([sample], AS_CURRENT):
                 for number in range(parcel.messages):
                     message = wording.message(parcel, number)
@@ -70,17 +71,8 @@ def worded(places: Places, sequence: int, index: int) -> Worded:
 
 def _alone(record: Record, index: int) -> Record | None:
     """Return the record with one sample of it alone, None when it has no such sample."""
-    indexes = list(range(len(record.values))) if record.indexes is None else record.indexes
-    if index not in indexes:
-        return None
-    at = indexes.index(index)
-    return msgspec.structs.replace(
-        record,
-        values=record.values[at : at + 1],
-        indexes=[index],
-        qualities=record.qualities and record.qualities[at : at + 1],
-        source_at_ns=record.source_at_ns and record.source_at_ns[at : at + 1],
-    )
+    columns = columns_of(record)
+    return part_of(record, [columns.index(index)]) if index in columns else None
 
 
 def _told(target: str, profile: str, message: Message) -> WordedMessage:
@@ -90,6 +82,7 @@ def _told(target: str, profile: str, message: Message) -> WordedMessage:
         topic=message.topic,
         payload=message.payload.decode(errors="replace"),
         retain=message.retain,
+        headers=list(message.headers),
     )
 
 

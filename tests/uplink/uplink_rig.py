@@ -105,6 +105,7 @@ class Site:
             "ca_file": str(self.pki.ca_file),
             "cert_file": str(self.pki.client.cert_file),
             "key_file": str(self.pki.client.key_file),
+            "meta": "off",
             **changes,
         }
         lines = [

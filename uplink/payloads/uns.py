@@ -24,6 +24,7 @@ Its id ends in `gap`, and in `gap1`, `gap2`, … where several gaps share one se
 the sequence of samples too: the gap names what is missing beside them.
 
 JSON has no NaN and no Infinity: such a value is sent as null, Bad, whatever its quality said.
+History also says so beside the payload: the header `hist` is `1`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -49,7 +50,9 @@ from uplink.surroundings import Identity
 
 GAP_INDEX = -1
 """Of gap 0 in the dead-letter store, where an index is a number; gap 1 has -2, and so on."""
-_NS_PER_MS = 1_000_000
+NS_PER_MS = 1_000_000
+HISTORY = (("hist", "1"),)
+"""What is said beside the payload of history, by every profile."""
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -108,15 +111,10 @@ class UnsWording:
         if isinstance(record, GapRecord):
             return self._gap(record)
         index = record.indexes[number] if record.indexes is not None else number
-        source_ns = record.source_at_ns[number] if record.source_at_ns is not None else None
-        value = record.values[number]
-        code = record.qualities[number] if record.qualities is not None else Quality.GOOD
-        if type(value) is float and not isfinite(value):
-            value = None
-            code = code if code & Quality.BAD else Quality.BAD_OUT_OF_RANGE
+        value, code = told(record, number)
         word = quality_word(code)
         sample = Sample(
-            (record.read_at_ns if source_ns is None else source_ns) // _NS_PER_MS,
+            told_at_ns(record, number) // NS_PER_MS,
             value,
             word,
             f"{self._identity}{record.sequence}:{index}",
@@ -126,22 +124,45 @@ class UnsWording:
         )
         if code & TIME_MARKS:
             sample = _timed(sample, code)
-        return Message(record.plan.columns[index].topic, self._encode(sample), manner.retained)
+        return Message(
+            record.plan.columns[index].topic,
+            self._encode(sample),
+            manner.retained,
+            HISTORY if manner.historical else (),
+        )
 
     def _gap(self, record: GapRecord) -> Message:
+        return Message(self._gap_topic, self._encode(self.missing(record)), retain=False)
+
+    def missing(self, record: GapRecord) -> MissingData:
+        """Return a gap as it is told."""
         gap = record.gap
-        missing = MissingData(
-            timestamp_ms=gap.last_at_ns // _NS_PER_MS,
+        return MissingData(
+            timestamp_ms=gap.last_at_ns // NS_PER_MS,
             device=gap.device,
             group=gap.group,
             cause=gap.cause,
-            first_ms=gap.first_at_ns // _NS_PER_MS,
-            last_ms=gap.last_at_ns // _NS_PER_MS,
+            first_ms=gap.first_at_ns // NS_PER_MS,
+            last_ms=gap.last_at_ns // NS_PER_MS,
             scans=gap.scans,
             samples=gap.samples,
             id=f"{self._identity}{record.sequence}:gap{record.number or ''}",
         )
-        return Message(self._gap_topic, self._encode(missing), retain=False)
+
+
+def told(record: Record, number: int) -> tuple[Scalar, int]:
+    """Return value and status code of one sample as JSON can tell them."""
+    value = record.values[number]
+    code = record.qualities[number] if record.qualities is not None else Quality.GOOD
+    if type(value) is float and not isfinite(value):
+        return None, code if code & Quality.BAD else Quality.BAD_OUT_OF_RANGE
+    return value, code
+
+
+def told_at_ns(record: Record, number: int) -> int:
+    """Return the device's own time of one sample where it gives one, else the read time."""
+    source_ns = record.source_at_ns[number] if record.source_at_ns is not None else None
+    return record.read_at_ns if source_ns is None else source_ns
 
 
 def _timed(sample: Sample, code: int) -> Sample:

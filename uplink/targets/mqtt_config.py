@@ -80,6 +80,8 @@ class MqttConfig(TargetConfig, frozen=True, kw_only=True, forbid_unknown_fields=
         for key in _OF_MQTT_5 if self.mqtt_version != "5" else ():
             if getattr(self, key):
                 raise ValueError(f"{key} needs mqtt_version 5")
+        if self.cloud_events != "off" and self.mqtt_version != "5":
+            raise ValueError("cloud_events needs mqtt_version 5")
         if self.will_delay_s > self.session_expiry_s:
             raise ValueError("will_delay_s must not be above session_expiry_s")
         if self.client_id_from == "broker" and self.client_id:

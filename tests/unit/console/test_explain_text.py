@@ -88,7 +88,10 @@ def test_the_whole_way_is_shown() -> None:
                         last_ack_age_s=None),
         ],
         messages=[WordedMessage(target="uns", profile="uns", topic="Acme/Level",
-                                payload='{"value":19}', retain=True)],
+                                payload='{"value":19}', retain=True),
+                  WordedMessage(target="umh", profile="umh", topic="umh/v1/Acme/_raw/Level",
+                                payload='{"value":20}', retain=False,
+                                headers=[("unit", "bar"), ("hist", "1")])],
     )  # fmt: skip
 
     assert told[5:] == [
@@ -130,6 +133,9 @@ def test_the_whole_way_is_shown() -> None:
         "message",
         "  uns  Acme/Level  (payload uns, retained)",
         '       {"value":19}',
+        "  umh  umh/v1/Acme/_raw/Level  (payload umh)",
+        "       unit: bar, hist: 1",
+        '       {"value":20}',
     ]
 
 

@@ -23,7 +23,8 @@ from demo.watcher import Watcher
 pytestmark = pytest.mark.process
 
 WAIT_S = 15.0
-TEMPERATURE = "Acme/SiteA/Stamping/Line1/Press_Machine/Temperature_C"
+ASSET = "Acme/SiteA/Stamping/Line1/Press_Machine"
+TEMPERATURE = f"{ASSET}/Temperature_C"
 
 
 def wait_for(condition: Callable[[], bool], promise: str) -> None:
@@ -95,10 +96,11 @@ def test_it_tells_repeated_and_missing_identities(
         gateway.send(TEMPERATURE, value=1, id="g:1:1:0")
         gateway.send(TEMPERATURE, value=1, id="g:1:1:0")
         gateway.send("Acme/SiteA/_edge/g/gap", id="g:1:2:gap")
+        gateway.send(f"{ASSET}/_meta/Temperature_C", type="float64")
         gateway.send(TEMPERATURE, value=4, id="g:1:4:0")
         wait_for(lambda: watcher.seen().messages == 3, "three values arrive")
 
-    assert watcher.seen().repeats == 1
+    assert (watcher.seen().repeats, watcher.seen().malformed) == (1, 0)
     expected = {"g:1:1:0", "g:1:2:gap", "g:1:3:0", "g:1:4:0"}
     assert watcher.missing(expected) == {"g:1:3:0"}
 

@@ -19,6 +19,17 @@ payload = "uns"
 [targets.odd]
 payload = "hieroglyphs"
 """
+PROFILES = """
+[targets.asset]
+payload = "asset"
+[targets.umh]
+payload = "umh"
+[targets.batch]
+payload = "batch"
+cloud_events = "binary"
+[targets.history]
+backfill_payload = "batch"
+"""
 
 
 @pytest.fixture
@@ -42,6 +53,25 @@ def test_a_sample_is_worded_for_each_target(places: Places) -> None:
     payload = json.loads(found[0].payload)
     assert (payload["quality"], payload["reason"]) == ("Bad", "BadTimeout")
     assert payload["id"].endswith(":4:2")
+
+
+def test_every_profile_shows_its_topic_its_payload_and_what_stands_beside_it(
+    places: Places,
+) -> None:
+    (places.config_dir / "it/cloud.toml").write_text(PROFILES)
+    epoch = json.loads(worded(places, 1, 0).messages[-1].payload)["id"].split(":")[1]
+    asset, umh, batch, history = worded(places, 1, 0).messages
+
+    assert (asset.topic, asset.profile, asset.headers) == ("Acme/SiteA/Press", "asset", [])
+    assert json.loads(asset.payload)["_id"] == f"box:{epoch}:1"
+    assert umh.topic == "umh/v1/Acme/SiteA/Press/_raw/Temperature_C"
+    assert ("id", f"box:{epoch}:1:0") in umh.headers
+    assert ("specversion", "1.0") in batch.headers
+    assert (batch.topic, batch.retain) == ("Acme/SiteA/_edge/box/batch", False)
+    assert json.loads(batch.payload)["samples"][0]["topic"] == "Acme/SiteA/Press/Temperature_C"
+    assert history.topic == "Acme/SiteA/Press/Temperature_C", "it is shown as a current value"
+    bad = [each.target for each in worded(places, 4, 2).messages]
+    assert bad == ["asset", "batch", "history"], "what is Bad is not published to UMH"
 
 
 @pytest.mark.parametrize(("sequence", "index"), [(4, 1), (3, 0), (99, 0)])
