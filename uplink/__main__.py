@@ -36,12 +36,13 @@ def drain_target(name: str, places: Places) -> None:
         return
     config = settings.config
     identity = Identity(gateway.id, reader.epoch, gateway.root, edge)
-    surroundings = Surroundings(identity, reader, cursor, Newest())
-    target = target_builder_of(config.kind)(settings, surroundings)
+    wording = wording_builder_of(config.payload)(config, identity)
+    surroundings = Surroundings(identity, reader, cursor, Newest(), wording, report)
+    target = target_builder_of(config.kind, config.payload)(settings, surroundings)
     log.info("started", target=name, address=target.address)
     Uplink(
         target=target,
-        wording=wording_builder_of(config.payload)(config, identity),
+        wording=wording,
         surroundings=surroundings,
         stopping=stopping,
         report=report,

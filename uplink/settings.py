@@ -11,6 +11,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from uplink.sparkplug.config import SparkplugConfig
+
 IN_FLIGHT_MAX = 1_000
 
 File = Annotated[str, Meta(max_length=4_096)]
@@ -24,6 +26,8 @@ class PayloadConfig(msgspec.Struct, frozen=True, kw_only=True):
     """How records are worded for this target."""
 
     payload: str = "uns"
+    sparkplug: SparkplugConfig = SparkplugConfig()
+    """Of payload = "sparkplug" alone."""
 
 
 class TargetConfig(PayloadConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
