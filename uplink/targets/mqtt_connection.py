@@ -45,6 +45,7 @@ TOPIC_BYTES_MAX = 65_535
 USUAL_TOPIC_BYTES = 512
 TOPICS_MAX = 100_000
 """Remembered; then the memory starts over."""
+DISCONNECT_WITH_WILL = ReasonCode(PacketTypes.DISCONNECT, identifier=0x04)
 RECEIVED_MAX = 1_000
 """Messages kept until they are asked for; then the oldest goes."""
 
@@ -288,13 +289,14 @@ class MqttConnection:
                 raise self._doom
         return answers
 
-    def close(self) -> None:
-        """Send DISCONNECT, so that the broker does not publish our will."""
+    def close(self, *, with_will: bool = False) -> None:
+        """Send DISCONNECT, so that the broker does not publish our will; or does all the same."""
         until_s = monotonic_s() + GOODBYE_S
         while self._doom is None and not self._socket.flush() and monotonic_s() < until_s:
             self._wait(WAITING_SLICE_S, writing=True)
         self._socket.direct = True
-        if self._doom is None and self._client.disconnect() == MQTTErrorCode.MQTT_ERR_SUCCESS:
+        reason = DISCONNECT_WITH_WILL if with_will else None
+        if self._doom is None and self._client.disconnect(reason) == MQTTErrorCode.MQTT_ERR_SUCCESS:
             self._client.loop_write()
         self.drop()
 

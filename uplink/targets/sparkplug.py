@@ -221,12 +221,16 @@ class SparkplugConnection:
         return answers
 
     def close(self) -> None:
-        """Publish NDEATH, then say goodbye. Never raises."""
+        """Publish NDEATH, then say goodbye; the will follows, as MQTT 5 allows. Never raises.
+
+        A host that gets the death twice knows it by its bdSeq (Sparkplug 3.0, 6.4.25).
+        """
         if self._over:
             return
         self._over = True
-        self._inner.publish(death_of(self._book, self._numbers.current, now_ns() // _NS_PER_MS))
-        self._inner.close()
+        at_ms = now_ns() // _NS_PER_MS
+        self._inner.publish(death_of(self._book, self._numbers.current, at_ms))
+        self._inner.close(with_will=True)
 
     def _data(self, message: Message) -> None:
         if self._book.unborn:
