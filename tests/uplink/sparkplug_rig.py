@@ -5,14 +5,20 @@ host keeps what it was told, so that tests compare it with what was in the queue
 """
 
 import json
+import socket
+import ssl
+import struct
 import threading
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from paho.mqtt import _packet
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from scripted_broker import ScriptedBroker, connack, puback
 from tahutils.tahu import sparkplug_b_pb2 as tahu
-from uplink_rig import GATEWAY
+from uplink_rig import GATEWAY, Site
 
 from common.clock import now_ns
 from demo.pki import Identity, Pki
@@ -224,6 +230,8 @@ class Host:
         """The first rule that was broken."""
         self.others: dict[str, list[Any]] = defaultdict(list)
         """JSON payloads by topic, of everything that is not Sparkplug's."""
+        self.subscriptions = 0
+        """One more whenever the broker has come back."""
         self._subscribed = threading.Event()
         self.client = Client(
             CallbackAPIVersion.VERSION2, client_id=name, protocol=MQTTProtocolVersion.MQTTv5
@@ -232,13 +240,19 @@ class Host:
         self.client.tls_set_context(consumer_context(pki.ca_file, identity))
         self.client.on_message = self._on_message
         self.client.on_connect = lambda client, *_: client.subscribe("#", qos=1)
-        self.client.on_subscribe = lambda *_: self._subscribed.set()
+        self.client.on_subscribe = self._on_subscribe
         self.client.connect("127.0.0.1", port)
         self.client.loop_start()
         assert self._subscribed.wait(20), "the host is subscribed"
 
+    def _on_subscribe(self, *_: object) -> None:
+        self.subscriptions += 1
+        self._subscribed.set()
+
     def _on_message(self, _client: Client, _data: object, message: MQTTMessage) -> None:
         levels = message.topic.split("/")
+        if levels[0] == "STATE":
+            return
         if levels[0] != "spBv1.0":
             self.others[message.topic].append(json.loads(message.payload or b"null"))
             return
@@ -277,3 +291,94 @@ class Host:
         """Disconnect."""
         self.client.disconnect()
         self.client.loop_stop()
+
+
+def configure(site: Site, port: int, settings: str = "", **keys: object) -> None:
+    """Write it/cloud.toml for the profile; `settings` is TOML of its own table."""
+    site.configure(port, payload="sparkplug", **keys)
+    file = site.config_dir / "it" / "cloud.toml"
+    file.write_text(f"{file.read_text()}[targets.uns.sparkplug]\n{settings}\n")
+
+
+class Read(NamedTuple):
+    """One PUBLISH as the scripted broker has read it."""
+
+    connection: int
+    topic: str
+    content: bytes
+    qos: int
+    retain: bool
+
+
+class SparkplugBroker(ScriptedBroker):
+    """A scripted broker that admits subscriptions and keeps what it reads, byte by byte.
+
+    `cut` is asked after each message whether to reset the connection now, unanswered.
+    """
+
+    def __init__(
+        self,
+        pki: Pki,
+        cut: Callable[["SparkplugBroker", Read], bool] = lambda _broker, _read: False,
+        *,
+        code: Callable[[str], int] = lambda _topic: 0,
+        limits: dict[str, int] | None = None,
+    ) -> None:
+        """`code` is the reason code of the acknowledgement, by topic."""
+        super().__init__(pki, welcome=lambda _connection: connack(**(limits or {})))
+        self._cut = cut
+        self._code = code
+        self.read: list[Read] = []
+        self.acknowledged: list[int] = []
+        """How much was read when each barrier was acknowledged: index behind it in `read`."""
+        self.subscribed: list[bytes] = []
+        """Bodies of SUBSCRIBE."""
+        self.farewells: list[bytes] = []
+        """Bodies of DISCONNECT."""
+
+    def _talk(self, connection: ssl.SSLSocket) -> None:
+        while (packet := self._next(connection)) is not None:
+            head, body = packet
+            kind = head & 0xF0
+            if kind == 0x10:
+                self.connects.append(body)
+                connection.sendall(self._welcome(len(self.connects)) or b"")
+            elif kind == 0x80:
+                self.subscribed.append(body)
+                granted = bytes(body.count(b"spBv1.0/"))
+                connection.sendall(b"\x90" + bytes([3 + len(granted)]) + body[:2] + b"\0" + granted)
+            elif kind == 0x30:
+                if self._published(connection, head, body):
+                    return
+            elif kind == 0xC0:
+                connection.sendall(b"\xd0\x00")
+            elif kind == 0xE0:
+                self.farewells.append(body)
+                return
+
+    def _published(self, connection: ssl.SSLSocket, head: int, body: bytes) -> bool:
+        """Remember and answer a PUBLISH; return whether the connection was cut instead."""
+        read = _packet.decode_publish(head, body, MQTTProtocolVersion.MQTTv5)
+        qos = head >> 1 & 3
+        got = Read(len(self.connects), read.topic.decode(), read.payload, qos, bool(head & 1))
+        self.read.append(got)
+        if self._cut(self, got):
+            linger = struct.pack("ii", 1, 0)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            return True
+        if qos:
+            connection.sendall(puback(read.mid, self._code(got.topic)))
+            self.acknowledged.append(len(self.read))
+        return False
+
+    def models(self) -> list[Model]:
+        """Return what a host would believe of each connection, every rule checked."""
+        found: dict[int, Model] = {}
+        for each in list(self.read):
+            model = found.setdefault(each.connection, Model())
+            levels = each.topic.split("/")
+            if levels[0] == "spBv1.0":
+                payload = tahu.Payload.FromString(each.content)
+                device = "".join(levels[4:])
+                model.hear(Heard(levels[2], device, payload, each.qos, each.retain))
+        return list(found.values())

@@ -5,50 +5,22 @@ message it gets (sparkplug_rig.Model), so each test proves all of those rules be
 """
 
 import signal
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
+import numpy as np
 import pytest
-from sparkplug_rig import ASSET, GROUP, NODE, REBIRTH, Host
-from uplink_rig import EDGE, GATEWAY, ROOT, Certificates, Site, make_plan, wait_until
+from sparkplug_rig import ASSET, GROUP, NODE, REBIRTH, Host, configure
+from uplink_rig import EDGE, GATEWAY, ROOT, Site, make_plan, wait_until
 
 from common.block import Layout, Part
 from common.clock import now_ns
 from common.queue import Bounds, QueueWriter
 from common.records import Column, Gap, Plan, Quality, ValueType
 from demo.broker import MosquittoBroker
-from demo.pki import Pki
 
 pytestmark = pytest.mark.process
 
 HOUR_NS = 3_600_000_000_000
-
-
-@pytest.fixture
-def broker(tmp_path: Path, pki: Pki) -> Iterator[MosquittoBroker]:
-    with MosquittoBroker(tmp_path, pki, settings=["max_queued_messages 1000000"]) as broker:
-        yield broker
-
-
-@pytest.fixture
-def listen(pki: Pki, certificates: Certificates) -> Iterator[Callable[[int], Host]]:
-    opened: list[Host] = []
-
-    def listen(port: int) -> Host:
-        opened.append(Host(port, pki, certificates.lake, f"scada-{len(opened)}"))
-        return opened[-1]
-
-    yield listen
-    for host in opened:
-        host.close()
-        host.check()
-
-
-def configure(site: Site, port: int, settings: str = "", **keys: object) -> None:
-    """Write it/cloud.toml for the profile."""
-    site.configure(port, payload="sparkplug", **keys)
-    file = site.config_dir / "it" / "cloud.toml"
-    file.write_text(f"{file.read_text()}[targets.uns.sparkplug]\n{settings}\n")
 
 
 def append(site: Site, parts: list[Part | Gap], plans: list[Plan]) -> int:
@@ -64,12 +36,12 @@ def delivered(site: Site, last: int) -> None:
 
 
 def test_births_come_first_with_values_and_data_follows_by_alias(
-    site: Site, broker: MosquittoBroker, listen: Callable[[int], Host]
+    site: Site, mosquitto: MosquittoBroker, listen: Callable[[int], Host]
 ) -> None:
     """Seen to bite: births after the first data; seq of the DBIRTH 0; aliases from 1 per device."""
     last = site.fill(40, tags=3)
-    configure(site, broker.port)
-    host = listen(broker.port)
+    configure(site, mosquitto.port)
+    host = listen(mosquitto.port)
     site.start()
     delivered(site, last)
 
@@ -86,7 +58,7 @@ def test_births_come_first_with_values_and_data_follows_by_alias(
 
 
 def test_every_type_arrives_with_its_value_its_quality_and_what_it_is(
-    site: Site, broker: MosquittoBroker, listen: Callable[[int], Host]
+    site: Site, mosquitto: MosquittoBroker, listen: Callable[[int], Host]
 ) -> None:
     def column(name: str, value_type: ValueType, **more: object) -> Column:
         return Column(name, f"{ROOT}/Cell7/{ASSET}/{name}", "DB1", "X", value_type, **more)  # type: ignore[arg-type]
@@ -114,19 +86,27 @@ def test_every_type_arrives_with_its_value_its_quality_and_what_it_is(
             column("Folder/Gone", ValueType.FLOAT64),
         ),
     )
-    values = {
-        ValueType.BOOL: [False],
-        ValueType.INT64: [-(2**63)],
-        ValueType.UINT64: [2**64 - 1],
-        ValueType.FLOAT64: [-1.5, 0.0],
-        ValueType.STRING: ["Grüße"],
-        ValueType.BYTES: [b"\x00\xff"],
-    }
-    qualities = [0, 0, 0, Quality.UNCERTAIN_ENGINEERING_UNITS_EXCEEDED, 0, 0, Quality.BAD_TIMEOUT]
-    part = Part(Layout(plan), now_ns(), values, 7, qualities=qualities)
+    part = Part(
+        Layout(plan),
+        now_ns(),
+        {
+            ValueType.BOOL: np.array([False]),
+            ValueType.INT64: np.array([-(2**63)]),
+            ValueType.UINT64: np.array([2**64 - 1], dtype=np.uint64),
+            ValueType.FLOAT64: np.array([-1.5, 0.0]),
+            ValueType.STRING: ["Grüße"],
+            ValueType.BYTES: [b"\x00\xff"],
+        },
+        7,
+        nulls=np.array([6], dtype=np.uint16),
+        quality_at=np.array([3, 6], dtype=np.uint16),
+        qualities=np.array(
+            [Quality.UNCERTAIN_ENGINEERING_UNITS_EXCEEDED, Quality.BAD_TIMEOUT], dtype=np.uint32
+        ),
+    )
     last = append(site, [part], [plan])
-    configure(site, broker.port)
-    host = listen(broker.port)
+    configure(site, mosquitto.port)
+    host = listen(mosquitto.port)
     site.start()
     delivered(site, last)
 
@@ -164,12 +144,12 @@ def test_every_type_arrives_with_its_value_its_quality_and_what_it_is(
 
 
 def test_what_waited_is_history(
-    site: Site, broker: MosquittoBroker, listen: Callable[[int], Host]
+    site: Site, mosquitto: MosquittoBroker, listen: Callable[[int], Host]
 ) -> None:
     site.fill(20, tags=2, read_at_ns=now_ns() - HOUR_NS)
     last = site.fill(10, tags=2)
-    configure(site, broker.port)
-    host = listen(broker.port)
+    configure(site, mosquitto.port)
+    host = listen(mosquitto.port)
     site.start()
     delivered(site, last)
 
@@ -181,12 +161,12 @@ def test_what_waited_is_history(
 
 
 def test_a_gap_is_told_in_its_place_by_the_node(
-    site: Site, broker: MosquittoBroker, listen: Callable[[int], Host]
+    site: Site, mosquitto: MosquittoBroker, listen: Callable[[int], Host]
 ) -> None:
     gap = Gap("press", "process", "queue-full", now_ns() - HOUR_NS, now_ns(), 5, 20)
     last = site.fill(3, tags=2, gaps=[gap])
-    configure(site, broker.port)
-    host = listen(broker.port)
+    configure(site, mosquitto.port)
+    host = listen(mosquitto.port)
     site.start()
     delivered(site, last)
 
@@ -199,12 +179,12 @@ def test_a_gap_is_told_in_its_place_by_the_node(
 
 
 def test_leaving_on_purpose_is_a_death_and_coming_back_has_the_next_bd_seq(
-    site: Site, broker: MosquittoBroker, listen: Callable[[int], Host]
+    site: Site, mosquitto: MosquittoBroker, listen: Callable[[int], Host]
 ) -> None:
     """Seen to bite: no NDEATH in `close`; bdSeq counted from 0 in every process."""
     last = site.fill(3)
-    configure(site, broker.port)
-    host = listen(broker.port)
+    configure(site, mosquitto.port)
+    host = listen(mosquitto.port)
     for _ in range(3):
         site.start()
         delivered(site, last)
@@ -219,11 +199,11 @@ def test_leaving_on_purpose_is_a_death_and_coming_back_has_the_next_bd_seq(
 
 
 def test_a_kill_is_a_death_by_will_and_the_next_birth_has_the_next_bd_seq(
-    site: Site, broker: MosquittoBroker, listen: Callable[[int], Host]
+    site: Site, mosquitto: MosquittoBroker, listen: Callable[[int], Host]
 ) -> None:
     last = site.fill(3)
-    configure(site, broker.port)
-    host = listen(broker.port)
+    configure(site, mosquitto.port)
+    host = listen(mosquitto.port)
     for round_ in range(3):
         site.start()
         delivered(site, last)
@@ -238,12 +218,12 @@ def test_a_kill_is_a_death_by_will_and_the_next_birth_has_the_next_bd_seq(
 
 
 def test_a_rebirth_is_granted_with_the_same_bd_seq_and_asking_often_changes_little(
-    site: Site, broker: MosquittoBroker, listen: Callable[[int], Host]
+    site: Site, mosquitto: MosquittoBroker, listen: Callable[[int], Host]
 ) -> None:
     """Seen to bite: bdSeq + 1 for a rebirth; the interval ignored (twenty births)."""
     last = site.fill(3)
-    configure(site, broker.port, "rebirth_interval_s = 2")
-    host = listen(broker.port)
+    configure(site, mosquitto.port, "rebirth_interval_s = 2")
+    host = listen(mosquitto.port)
     site.start()
     delivered(site, last)
     for _ in range(20):
@@ -259,11 +239,11 @@ def test_a_rebirth_is_granted_with_the_same_bd_seq_and_asking_often_changes_litt
 
 
 def test_any_other_command_is_refused_and_counted(
-    site: Site, broker: MosquittoBroker, listen: Callable[[int], Host]
+    site: Site, mosquitto: MosquittoBroker, listen: Callable[[int], Host]
 ) -> None:
     last = site.fill(3)
-    configure(site, broker.port, "rebirth_interval_s = 1")
-    host = listen(broker.port)
+    configure(site, mosquitto.port, "rebirth_interval_s = 1")
+    host = listen(mosquitto.port)
     site.start()
     delivered(site, last)
     host.command("Node Control/Reboot")
@@ -277,12 +257,12 @@ def test_any_other_command_is_refused_and_counted(
 
 
 def test_a_command_that_the_broker_kept_is_nobody_s_wish(
-    site: Site, broker: MosquittoBroker, listen: Callable[[int], Host]
+    site: Site, mosquitto: MosquittoBroker, listen: Callable[[int], Host]
 ) -> None:
-    host = listen(broker.port)
+    host = listen(mosquitto.port)
     host.command(REBIRTH, retain=True)
     last = site.fill(3)
-    configure(site, broker.port, "rebirth_interval_s = 1")
+    configure(site, mosquitto.port, "rebirth_interval_s = 1")
     site.start()
     delivered(site, last)
     host.command("Node Control/Reboot")
@@ -293,12 +273,12 @@ def test_a_command_that_the_broker_kept_is_nobody_s_wish(
 
 
 def test_a_tag_that_comes_with_a_reload_is_born_before_its_data(
-    site: Site, broker: MosquittoBroker, listen: Callable[[int], Host]
+    site: Site, mosquitto: MosquittoBroker, listen: Callable[[int], Host]
 ) -> None:
     """Seen to bite: births only on connecting (the host then meets an alias that nobody named)."""
     last = site.fill(3, tags=2)
-    configure(site, broker.port)
-    host = listen(broker.port)
+    configure(site, mosquitto.port)
+    host = listen(mosquitto.port)
     site.start()
     delivered(site, last)
     site.fill(3, plan=make_plan(5))
@@ -314,20 +294,27 @@ def test_a_tag_that_comes_with_a_reload_is_born_before_its_data(
 
 
 def lost(plan: Plan) -> Part:
+    """What a collector says of every tag when nobody can reach the device."""
     count = len(plan.columns)
-    qualities = [Quality.BAD_NO_COMMUNICATION] * count
+    every = np.arange(count, dtype=np.uint16)
     return Part(
-        Layout(plan), now_ns(), {ValueType.FLOAT64: [0.0] * count}, count, qualities=qualities
+        Layout(plan),
+        now_ns(),
+        {ValueType.FLOAT64: np.zeros(count)},
+        count,
+        nulls=every,
+        quality_at=every,
+        qualities=np.full(count, Quality.BAD_NO_COMMUNICATION, dtype=np.uint32),
     )
 
 
 def test_a_device_that_cannot_be_reached_is_dead_and_its_next_value_is_a_birth(
-    site: Site, broker: MosquittoBroker, listen: Callable[[int], Host]
+    site: Site, mosquitto: MosquittoBroker, listen: Callable[[int], Host]
 ) -> None:
     plan = make_plan(2)
     last = site.fill(3, plan=plan)
-    configure(site, broker.port)
-    host = listen(broker.port)
+    configure(site, mosquitto.port)
+    host = listen(mosquitto.port)
     site.start()
     delivered(site, last)
     append(site, [lost(plan)], [plan])
@@ -346,12 +333,12 @@ def test_a_device_that_cannot_be_reached_is_dead_and_its_next_value_is_a_birth(
 
 
 def test_names_instead_of_aliases_and_ids_of_one_s_own(
-    site: Site, broker: MosquittoBroker, listen: Callable[[int], Host]
+    site: Site, mosquitto: MosquittoBroker, listen: Callable[[int], Host]
 ) -> None:
     last = site.fill(3, tags=2)
     settings = 'aliases = false\ngroup_id = "Plant 7"\nedge_node_id = "Press"\ndevices = "path"'
-    configure(site, broker.port, settings)
-    host = listen(broker.port)
+    configure(site, mosquitto.port, settings)
+    host = listen(mosquitto.port)
     site.start()
     delivered(site, last)
 
@@ -361,18 +348,18 @@ def test_names_instead_of_aliases_and_ids_of_one_s_own(
 
 
 def test_the_status_of_the_house_is_not_kept_and_can_be_left_out(
-    site: Site, broker: MosquittoBroker, listen: Callable[[int], Host]
+    site: Site, mosquitto: MosquittoBroker, listen: Callable[[int], Host]
 ) -> None:
     last = site.fill(3)
-    configure(site, broker.port)
-    host = listen(broker.port)
+    configure(site, mosquitto.port)
+    host = listen(mosquitto.port)
     site.start()
     delivered(site, last)
     wait_until(lambda: host.others[f"{EDGE}/status"], "the status is told")
     site.stop()
-    late = listen(broker.port)
+    late = listen(mosquitto.port)
     last = site.fill(3)
-    configure(site, broker.port, "edge_status = false")
+    configure(site, mosquitto.port, "edge_status = false")
     site.start()
     delivered(site, last)
     wait_until(lambda: late.others[f"{EDGE}/barrier"], "data is confirmed all the same")

@@ -46,8 +46,8 @@ SAMPLE_BYTES = 30
 """Of one metric with an alias, a number and nothing else, at most."""
 NAME_BYTES = 64
 """More for one that is told by its name; tag names are rarely longer."""
-JUDGED_BYTES = 90
-"""More for one that has properties."""
+JUDGED_BYTES = 200
+"""More for one that has properties; all of them, and the longest name of a status code."""
 TEXT_FACTOR = 4
 """Bytes of UTF-8 per character, at most."""
 _DOUBLE_BYTES = 9
@@ -183,6 +183,8 @@ class SparkplugWording:
         size = count * (SAMPLE_BYTES if self.book.with_aliases else SAMPLE_BYTES + NAME_BYTES)
         if record.qualities is not None:
             size += JUDGED_BYTES * sum(map(bool, record.qualities))
+        if not all_finite(record.values):
+            size += JUDGED_BYTES * sum(judged(each, 0)[1] != 0 for each in record.values)
         if _has_texts(record.plan):
             texts = sum(len(each) for each in record.values if isinstance(each, str | bytes))
             size += TEXT_FACTOR * texts

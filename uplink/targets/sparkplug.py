@@ -82,7 +82,7 @@ class SparkplugTarget:
         if self._host:
             self._host.forget()
         inner = self._mqtt.connect(waiting)
-        leave = inner.close
+        leave: Callable[[], None] = inner.close
         born = False
         try:
             self._await_host(inner, waiting)

@@ -1,4 +1,4 @@
-"""Goal: nothing counts as delivered before a barrier behind it was acknowledged, and all does after.
+"""Goal: nothing counts as delivered before a barrier behind it is acknowledged; then all does.
 
 Method: a state machine drives the account against a plain list of what was sent, in any order of
 sending, raising, acknowledging and refusing.

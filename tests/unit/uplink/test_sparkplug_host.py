@@ -9,7 +9,7 @@ import json
 from uplink.sparkplug.host import PrimaryHost
 
 
-def said(online: bool, at_ms: int) -> bytes:
+def said(*, online: bool, at_ms: int) -> bytes:
     return json.dumps({"online": online, "timestamp": at_ms}).encode()
 
 
@@ -24,7 +24,7 @@ def test_its_word_is_taken_when_it_is_not_older_than_the_last() -> None:
     host = PrimaryHost("scada")
     believed = []
     for online, at_ms in [(True, 100), (False, 99), (False, 100), (True, 99), (True, 101)]:
-        host.hear(said(online, at_ms), as_text=False)
+        host.hear(said(online=online, at_ms=at_ms), as_text=False)
         believed.append(host.online)
 
     assert believed == [True, True, False, False, True]
