@@ -5,7 +5,7 @@ import sys
 
 QUESTIONS = (
     *("normalizer", "features", "queue", "storage", "outage"),
-    *("collectors", "opcua", "end_to_end"),
+    *("collectors", "opcua", "end_to_end", "sparkplug"),
 )
 
 if __name__ == "__main__":

@@ -69,6 +69,8 @@ class SparkplugWording:
     def __init__(self, book: Book, identity: Identity) -> None:
         self.book = book
         self._gaps = UnsWording(identity)
+        self._texts: dict[bytes, bool] = {}
+        """Fingerprint of a plan → whether it has columns of any length."""
         self._tellings: dict[bytes, _Telling] = {}
         self._tellings_of = -1
         self._laid_out: tuple[tuple[Record | GapRecord, ...], list[list[Piece]]] = ((), [])
@@ -185,10 +187,18 @@ class SparkplugWording:
             size += JUDGED_BYTES * sum(map(bool, record.qualities))
         if not all_finite(record.values):
             size += JUDGED_BYTES * sum(judged(each, 0)[1] != 0 for each in record.values)
-        if _has_texts(record.plan):
+        if self._has_texts(record.plan):
             texts = sum(len(each) for each in record.values if isinstance(each, str | bytes))
             size += TEXT_FACTOR * texts
         return size
+
+    def _has_texts(self, plan: Plan) -> bool:
+        found = self._texts.get(plan.fingerprint)
+        if found is None:
+            texts = (ValueType.STRING, ValueType.BYTES)
+            found = any(column.value_type in texts for column in plan.columns)
+            self._texts[plan.fingerprint] = found
+        return found
 
     def _gap(self, parcel: Parcel, record: GapRecord) -> Message:
         named = number_field(MetricField.ALIAS, GAP_ALIAS)
@@ -289,12 +299,6 @@ def all_finite(values: list[Any]) -> bool:
 @lru_cache(maxsize=512)
 def _packer(count: int, head_bytes: int, stamp_bytes: int) -> Any:
     return struct.Struct("<" + f"{head_bytes}s{stamp_bytes}sd" * count).pack
-
-
-@lru_cache(maxsize=1_024)
-def _has_texts(plan: Plan) -> bool:
-    texts = (ValueType.STRING, ValueType.BYTES)
-    return any(column.value_type in texts for column in plan.columns)
 
 
 def _at_ms(told: tuple[int, bytes]) -> int:

@@ -18,6 +18,7 @@ class Names:
         self.node = config.edge_node_id or identity.gateway
         self.barrier = config.barrier_topic or f"{identity.edge}/barrier"
         self._root = f"{identity.root}/" if config.devices == "asset" else ""
+        self._called: dict[bytes, str] = {}
         self._hosts = [f"{NAMESPACE}/STATE/{config.primary_host}"] if config.primary_host else []
         if config.primary_host and config.primary_host_text:
             self._hosts.append(f"STATE/{config.primary_host}")
@@ -42,6 +43,9 @@ class Names:
 
     def device(self, plan: Plan) -> str:
         """Return what the asset of a plan is called: one level, whatever its path has."""
-        first = plan.columns[0]
-        path = first.topic.removesuffix(f"/{first.name}").removeprefix(self._root)
-        return path.replace("/", ":")
+        found = self._called.get(plan.fingerprint)
+        if found is None:
+            first = plan.columns[0]
+            path = first.topic.removesuffix(f"/{first.name}").removeprefix(self._root)
+            found = self._called[plan.fingerprint] = path.replace("/", ":")
+        return found
