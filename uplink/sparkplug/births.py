@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 
-from common.queue import QueueReader
-from common.records import Plan, Quality, Record
-from uplink.newest import Newest, NewestSample
+from common.records import Plan, Quality
+from uplink.newest import NewestSample
 from uplink.sparkplug.book import Book, Metric
+from uplink.sparkplug.current import Current
 from uplink.sparkplug.judging import STALE, Properties, judged, quality_properties
 from uplink.sparkplug.wire import (
     NULL,
@@ -24,45 +24,7 @@ REBIRTH = "Node Control/Rebirth"
 GAP = "Gap"
 BD_SEQ_ALIAS, SOFTWARE_ALIAS, VERSION_ALIAS, GAP_ALIAS = 1, 2, 3, 4
 """Below book.FIRST_ALIAS. The rebirth command has none (operational behaviour, 5.11)."""
-LOOK_BACK_RECORDS = 4_096
-"""Read from the end of the queue for the newest values, where nobody has read that far."""
 _NS_PER_MS = 1_000_000
-
-
-class Current:
-    """What the gateway knows now, whatever has been delivered."""
-
-    def __init__(self, reader: QueueReader, newest: Newest) -> None:
-        self._reader = reader
-        self._newest = newest
-        self._looked_at = 0
-
-    def look(self) -> None:
-        """Follow the queue to its end, so that a birth tells what is true now."""
-        last = self._reader.last_sequence()
-        after = max(self._looked_at, last - LOOK_BACK_RECORDS)
-        while after < last:
-            found = self._reader.read(after=after, up_to=last)
-            for record in found:
-                if isinstance(record, Record):
-                    self._newest.note(record)
-            after = found[-1].sequence if found else last
-        self._looked_at = last
-
-    def plans(self) -> list[Plan]:
-        """Return the newest plan of every group: as last read, else as last put in the catalog."""
-        found = {(plan.device, plan.group): plan for plan in self._reader.plans()}
-        found |= {(plan.device, plan.group): plan for plan in self._newest.plans()}
-        return list(found.values())
-
-    def sample(self, told: Metric) -> NewestSample | None:
-        """Return what is newest of a metric, None when nothing is known."""
-        return self._newest.of(told.plan)[told.number]
-
-    def samples(self, plan: Plan) -> list[NewestSample]:
-        """Return what is newest of the tags that a plan's device gives, as far as it is known."""
-        found = self._newest.of(plan)[: len(plan.scanned)]
-        return [each for each in found if each is not None]
 
 
 def death_metrics(bd_seq: int, at_ms: int) -> bytes:
