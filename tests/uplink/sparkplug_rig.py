@@ -325,7 +325,8 @@ class SparkplugBroker(ScriptedBroker):
         limits: dict[str, int] | None = None,
     ) -> None:
         """`code` is the reason code of the acknowledgement, by topic."""
-        super().__init__(pki, welcome=lambda _connection: connack(**(limits or {})))
+        announced: dict[str, int] = {} if limits is None else limits
+        super().__init__(pki, welcome=lambda _connection: connack(**announced))
         self._cut = cut
         self._code = code
         self.read: list[Read] = []

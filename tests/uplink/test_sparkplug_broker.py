@@ -11,7 +11,7 @@ import pytest
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from sparkplug_rig import NODE, Read, SparkplugBroker, configure, tahu
-from uplink_rig import EDGE, Site, wait_until
+from uplink_rig import EDGE, Site, make_plan, wait_until
 
 from demo.pki import Pki
 
@@ -178,3 +178,23 @@ def test_a_broker_that_takes_one_message_at_a_time_gets_all_the_same(site: Site,
         broker.models()
 
     assert samples_in(broker.read, len(broker.read)) == EVERY
+
+
+def test_a_new_birth_that_is_too_large_leaves_its_data_waiting(site: Site, pki: Pki) -> None:
+    """Seen to bite: TargetRefused raised by `publish` (the record was then never settled)."""
+    first = site.fill(3, tags=2)
+    limits = {"MaximumPacketSize": 2_000}
+    with SparkplugBroker(pki, limits=limits) as broker:
+        configure(site, broker.port)
+        site.start()
+        wait_until(lambda: site.detail.get("acked_sequence") == first, "it is delivered")
+        last = site.fill(1, plan=make_plan(50, "Oven", "oven"))
+        wait_until(lambda: site.detail.get("state") == "refused", "a person must act")
+        refused_at = site.detail["acked_sequence"]
+        limits.clear()
+        wait_until(lambda: site.detail.get("acked_sequence") == last, "it is delivered", 60)
+        site.stop()
+        models = broker.models()
+
+    assert refused_at == first
+    assert models[-1].values("Tag_49", "Oven") == [49.0]

@@ -27,7 +27,7 @@ from uplink.sparkplug.book import Metric
 NOTE = "sparkplug-newest"
 KEPT_BYTES_MAX = 4 * 1024**2
 KEEP_INTERVAL_S = 900.0
-LOOK_BACK_RECORDS = 4_096
+LOOK_BACK_RECORDS = 1_024
 
 log = get_log(__name__)
 
@@ -92,7 +92,6 @@ class Current:
     def keep_when_due(self) -> None:
         """Keep what is newest when KEEP_INTERVAL_S have passed since the last time."""
         if monotonic_s() >= self._keep_at_s:
-            self.look()
             self.keep()
 
     def keep(self) -> None:

@@ -72,6 +72,8 @@ class SparkplugConnection:
         self._rebirth_asked = False
         self._rebirth_at_s = 0.0
         self._over = False
+        self._doom: TargetUnavailable | None = None
+        """Why the session must end; found while publishing, raised by the next exchange."""
         self.commands_refused = 0
         """NCMDs, or metrics in them, that asked for anything but a rebirth."""
 
@@ -112,7 +114,10 @@ class SparkplugConnection:
         """Hand over one message and return its ticket: data at QoS 0, anything else at QoS 1."""
         self._ticket += 1
         if message.headers == self._book.mark:
-            self._data(message)
+            try:
+                self._data(message)
+            except TargetUnavailable as error:  # Raised here, it would leave the message to nobody.
+                self._doom = self._doom or error
         elif message.topic != self._status_topic:
             self._pass_on(message)
         elif self._config.edge_status:
@@ -125,6 +130,8 @@ class SparkplugConnection:
 
     def exchange(self, wait_s: float) -> list[Answer]:
         """Send, wait, obey the host, and return what barriers have answered."""
+        if self._doom is not None:
+            raise self._doom
         now_s = monotonic_s()
         if wait_s > 0:
             self._current.keep_when_due()
