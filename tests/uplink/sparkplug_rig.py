@@ -216,6 +216,10 @@ class Model:
             properties_of(metric),
         )
 
+    def samples(self) -> set[tuple[str, str, int, Any]]:
+        """Return (device, name, time, value) of everything in data, each once."""
+        return {(each.device, each.name, each.at_ms, each.value) for each in list(self.told)}
+
     def values(self, name: str, device: str = ASSET) -> list[Any]:
         """Return every value of a metric in data, in order of arrival."""
         return [each.value for each in self.told if (each.device, each.name) == (device, name)]

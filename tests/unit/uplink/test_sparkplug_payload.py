@@ -17,11 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tahutils.tahu import sparkplug_b_pb2 as tahu
 
-from common.records import Column, Gap, GapRecord, Plan, Quality, Record, ValueType
+from common.records import Column, Gap, GapRecord, Plan, Quality, Record, ValueType, quality_word
 from uplink.contract import Manner, Message
 from uplink.payloads.sparkplug import SparkplugWording, build_wording
 from uplink.settings import PayloadConfig
 from uplink.sparkplug.config import SparkplugConfig
+from uplink.sparkplug.judging import judged
 from uplink.surroundings import Identity
 
 ROOT = "Acme/SiteA/Stamping/Line1"
@@ -273,6 +274,15 @@ def text(chance: random.Random) -> str:
     )
 
 
+def test_texts_are_divided_by_the_longest_of_them() -> None:
+    notes = plan(*[ValueType.STRING] * 50)
+    record = Record(1, notes, T_NS, ["", *["€" * 300] * 49])
+    found = messages(wording(notes), record, manner=CURRENT._replace(payload_bytes_max=10_000))
+
+    assert [m.string_value for each in found for m in metrics(each)] == record.values
+    assert max(len(each.payload) for each in found) <= 10_000
+
+
 KINDS: dict[ValueType, Callable[[random.Random], Any]] = {
     ValueType.BOOL: lambda chance: chance.random() < 0.5,
     ValueType.INT64: lambda chance: chance.randint(-(2**63), 2**63 - 1),
@@ -325,7 +335,7 @@ def test_every_sample_is_told_once_whatever_it_is(seed: int, bytes_max: int) -> 
         last_ms = 0
         for each in metrics(message):
             count += 1
-            told.append((each.alias, each.timestamp))
+            told.append((each.alias, each.timestamp, properties(each).get("Quality", 192)))
             assert each.is_historical == historical
             assert historical or each.timestamp >= last_ms
             last_ms = each.timestamp
@@ -335,5 +345,7 @@ def test_every_sample_is_told_once_whatever_it_is(seed: int, bytes_max: int) -> 
         for at, i in enumerate(record.indexes or range(len(record.values))):
             metric = built.book.metrics_of(record.plan)[i]
             at_ns = record.source_at_ns[at] if record.source_at_ns else None
-            expected.append((metric.alias, (at_ns or record.read_at_ns) // 1_000_000))
+            _, code = judged(record.values[at], record.qualities[at] if record.qualities else 0)
+            worth = {"Good": 192, "Uncertain": 500, "Bad": 0}[quality_word(code)]
+            expected.append((metric.alias, (at_ns or record.read_at_ns) // 1_000_000, worth))
     assert sorted(told) == sorted(expected)
