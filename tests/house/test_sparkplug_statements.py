@@ -2,7 +2,7 @@
 
 Method: the tables are read; each row has an id of the specification's form, once, and either the
 name of a test (or of a state machine) in a file of ours or a reason. The keys of the page are those
-of the configuration, with their defaults.
+of the configuration, with their defaults, and its example is put through the check.
 
 Seen to bite: a test renamed; a statement twice; a row without a reason; a key left out of the page.
 """
@@ -13,6 +13,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from demo.pki import make_pki
+from uplink.config import check_cloud
 from uplink.sparkplug.config import SparkplugConfig
 
 HOUSE = Path(__file__).resolve().parents[2]
@@ -54,3 +56,11 @@ def test_every_key_of_the_configuration_is_explained() -> None:
         if each.default not in ("", "asset"):
             shown = str(each.default).lower()
             assert shown in stated[each.name], f"{each.name} is {shown} by default"
+
+
+def test_the_example_passes_the_check(tmp_path: Path) -> None:
+    (example,) = re.findall(r"^```toml\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+    make_pki(tmp_path / "it" / "pki")
+    (tmp_path / "it" / "cloud.toml").write_text(example, "utf-8")
+
+    assert [str(finding) for finding in check_cloud(tmp_path)] == []

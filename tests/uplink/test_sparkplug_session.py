@@ -298,8 +298,7 @@ def test_a_command_that_the_broker_kept_is_nobody_s_wish(
 def test_a_tag_that_comes_with_a_reload_is_born_before_its_data(
     site: Site, mosquitto: MosquittoBroker, listen: Callable[[int], Host]
 ) -> None:
-    """Seen to bite: births only on connecting (the host then meets an alias that nobody named);
-    aliases counted by device."""
+    """Seen to bite: births only on connecting (an alias that nobody named); aliases by device."""
     last = site.fill(3, tags=2)
     configure(site, mosquitto.port)
     host = listen(mosquitto.port)
