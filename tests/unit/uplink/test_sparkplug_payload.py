@@ -34,9 +34,9 @@ T_MS = T_NS // 1_000_000
 DDATA = "spBv1.0/Acme:SiteA/DDATA/g1/"
 
 
-def plan(*types: ValueType, asset: str = "Press", group: str = "fast") -> Plan:
+def plan(*types: ValueType, asset: str = "Press", group: str = "fast", named: str = "T") -> Plan:
     columns = tuple(
-        Column(f"T{i}", f"{ROOT}/{asset}/T{i}", f"DB1.{i}", "X", each)
+        Column(f"{named}{i}", f"{ROOT}/{asset}/{named}{i}", f"DB1.{i}", "X", each)
         for i, each in enumerate(types)
     )
     return Plan("s7", asset.lower(), group, asset, 250, columns)
@@ -301,6 +301,7 @@ def records_of_chance(chance: random.Random) -> list[Record]:
             *chance.choices(chance.choice(kinds), k=chance.randint(1, 30)),
             asset=f"A{i % 2}",
             group=f"g{i}",
+            named=f"T{i}_",
         )
         for i in range(chance.randint(1, 3))
     ]
