@@ -5,7 +5,7 @@ import sys
 
 QUESTIONS = (
     *("normalizer", "features", "queue", "storage", "outage", "payloads"),
-    *("collectors", "opcua", "publish", "end_to_end", "kafka"),
+    *("collectors", "opcua", "publish", "end_to_end", "kafka", "sparkplug"),
 )
 
 if __name__ == "__main__":

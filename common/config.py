@@ -133,15 +133,22 @@ def build(
         return None
     fields = {each.encode_name: each for each in msgspec.structs.fields(struct)}
     before = len(findings)
-    for key in table:
-        if key not in fields:
-            text = f"unknown key {key!r}{suggestion(str(key), list(fields))}"
-            findings.append(document.finding(f"{where}.{key}", text, "CF-07"))
+    findings += [
+        document.finding(
+            f"{where}.{key}", f"unknown key {key!r}{suggestion(str(key), list(fields))}", "CF-07"
+        )
+        for key in table
+        if key not in fields
+    ]
     values: dict[str, Any] = {}
     for name, each in fields.items():
         if name not in table:
             if each.required:
                 findings.append(document.finding(where, f"missing required key {name!r}", "CF-08"))
+            continue
+        if isinstance(each.type, type) and issubclass(each.type, msgspec.Struct):
+            inner = build(each.type, table[name], document, f"{where}.{name}", findings)
+            values |= {} if inner is None else {name: inner}
             continue
         try:
             values[name] = msgspec.convert(table[name], each.type)

@@ -10,7 +10,7 @@ from common.places import Places, add_places, places_of
 from common.process import Stopping, StopRequested, hold_role, main
 from uplink.config import check_cloud, is_error, load_gateway
 from uplink.newest import Newest
-from uplink.registry import target_builder_of, wording_of
+from uplink.registry import SESSION_KINDS, target_builder_of, wording_of
 from uplink.report import Report
 from uplink.runner import Uplink
 from uplink.status import edge_path
@@ -37,16 +37,18 @@ def drain_target(name: str, places: Places) -> None:
         return
     config = settings.config
     identity = Identity(gateway.id, reader.epoch, gateway.root, edge)
+    wording = wording_of(config, identity)
     surroundings = Surroundings(
         identity,
         reader,
         cursor,
         Newest(),
-        tells_meta=config.meta == "tags",
+        wording,
+        report,
+        tells_meta=config.meta == "tags" and config.payload not in SESSION_KINDS,
         publish_addresses=gateway.publish_addresses,
     )
-    target = target_builder_of(config.kind)(settings, surroundings)
-    wording = wording_of(config, identity)
+    target = target_builder_of(config.kind, config.payload)(settings, surroundings)
     log.info("started", target=name, address=target.address)
     Uplink(
         target=target,

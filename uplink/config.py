@@ -27,7 +27,7 @@ from common.errors import Caution, ConfigError, Finding
 from common.plant import GatewayConfig, Name
 from uplink.certificates import validity_of
 from uplink.files import wrong_files
-from uplink.registry import LIBRARIES, PAYLOADS, TARGETS
+from uplink.registry import LIBRARIES, PAYLOADS, SESSION_KINDS, TARGETS
 from uplink.settings import TargetConfig, TargetSettings, resolved_settings
 from uplink.targets.kafka_config import KafkaConfig
 from uplink.targets.mqtt_config import MqttConfig, wrong_name
@@ -142,6 +142,10 @@ def _target(
         _check_choice(document, where, "kind", table, tuple(TARGETS), findings)
         _check_choice(document, where, "payload", table, tuple(PAYLOADS), findings)
         _check_library(document, where, table, findings)
+        spoken = SESSION_KINDS.get(table.get("payload", ""), table.get("kind"))
+        if spoken != table.get("kind"):
+            text = f"payload {table['payload']!r} is spoken by kind {spoken!r} alone"
+            findings.append(document.finding(f"{where}.payload", text))
     config = build(_config_of(table), table, document, where, findings)
     if config is None:
         return None

@@ -35,14 +35,21 @@ PAYLOADS = {
     "uns": "uplink.payloads.uns",
     "asset": "uplink.payloads.asset",
     "batch": "uplink.payloads.batch",
+    "sparkplug": "uplink.payloads.sparkplug",
     "umh": "uplink.payloads.umh",
 }
 """`payload` in cloud.toml → module with build_wording."""
 
+SESSIONS = {("mqtt", "sparkplug"): "uplink.targets.sparkplug"}
+"""(kind, payload) → the target's module where a profile is spoken in sessions of its own."""
+SESSION_KINDS = {payload: kind for kind, payload in SESSIONS}
+"""Such a profile → the only kind of far side that speaks it."""
 
-def target_builder_of(kind: str) -> BuildTarget:
-    """Return the kind's `build_target`."""
-    build_target: BuildTarget = import_module(TARGETS[kind]).build_target
+
+def target_builder_of(kind: str, payload: str = "") -> BuildTarget:
+    """Return the kind's `build_target`, or that of a profile that has sessions there."""
+    module = SESSIONS.get((kind, payload), TARGETS[kind])
+    build_target: BuildTarget = import_module(module).build_target
     return build_target
 
 

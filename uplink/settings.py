@@ -11,6 +11,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from uplink.sparkplug.config import SparkplugConfig
+
 IN_FLIGHT_MAX = 1_000
 
 File = Annotated[str, Meta(max_length=4_096)]
@@ -40,6 +42,8 @@ class PayloadConfig(msgspec.Struct, frozen=True, kw_only=True):
     """`binary`: each message is a CloudEvent, its attributes beside the payload."""
     meta: Literal["tags", "off"] = "tags"
     """Whether what is known of each tag is published, retained, on `<asset>/_meta/<tag>`."""
+    sparkplug: SparkplugConfig = SparkplugConfig()
+    """Of payload = "sparkplug" alone."""
 
 
 class TargetConfig(PayloadConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from sparkplug_rig import Host
 from uplink_rig import Certificates, Dial, Site, Subscriber
 
+from demo.broker import MosquittoBroker
 from demo.pki import Identity, Pki
 
 
@@ -48,3 +50,24 @@ def subscribe(pki: Pki, certificates: Certificates) -> Iterator[Callable[..., Su
     yield subscribe
     for subscriber in opened:
         subscriber.close()
+
+
+@pytest.fixture
+def mosquitto(tmp_path: Path, pki: Pki) -> Iterator[MosquittoBroker]:
+    with MosquittoBroker(tmp_path, pki, settings=["max_queued_messages 1000000"]) as broker:
+        yield broker
+
+
+@pytest.fixture
+def listen(pki: Pki, certificates: Certificates) -> Iterator[Callable[[int], Host]]:
+    """Sparkplug hosts; the test fails with the first rule that one of them saw broken."""
+    opened: list[Host] = []
+
+    def listen(port: int) -> Host:
+        opened.append(Host(port, pki, certificates.lake, f"scada-{len(opened)}"))
+        return opened[-1]
+
+    yield listen
+    for host in opened:
+        host.close()
+        host.check()

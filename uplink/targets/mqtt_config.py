@@ -20,6 +20,16 @@ AWS_ALPN = ("x-amzn-mqtt-ca",)
 _REFERENCE = re.compile(
     r"(?:\[(?P<v6>[0-9A-Fa-f:.]{2,45})\]|(?P<name>[A-Za-z0-9._-]{1,253}))(?::(?P<port>\d{1,5}))?(?:\s|$)"
 )
+_NOT_OF_SPARKPLUG: dict[str, tuple[object, ...]] = {
+    "mqtt_version": ("5",),
+    "session_expiry_s": (0,),
+    "live_expiry_s": (0,),
+    "connections": (1,),
+    "basic_ingest_rule": ("",),
+    "cloud_events": ("off",),
+    "backfill_payload": ("",),
+}
+"""Key → the values that an edge node may have: one clean session, its own wire form."""
 _OF_MQTT_5 = ("session_expiry_s", "will_delay_s", "topic_aliases_max", "live_expiry_s")
 
 
@@ -77,11 +87,10 @@ class MqttConfig(TargetConfig, frozen=True, kw_only=True, forbid_unknown_fields=
         """MQTT 3.1.1 cannot be asked for what only 5 has; who forgets us does not wait for us."""
         super().__post_init__()
         self._check_way()
+        self._check_profile()
         for key in _OF_MQTT_5 if self.mqtt_version != "5" else ():
             if getattr(self, key):
                 raise ValueError(f"{key} needs mqtt_version 5")
-        if self.cloud_events != "off" and self.mqtt_version != "5":
-            raise ValueError("cloud_events needs mqtt_version 5")
         if self.will_delay_s > self.session_expiry_s:
             raise ValueError("will_delay_s must not be above session_expiry_s")
         if self.client_id_from == "broker" and self.client_id:
@@ -104,6 +113,14 @@ class MqttConfig(TargetConfig, frozen=True, kw_only=True, forbid_unknown_fields=
             raise ValueError("proxy_password_file needs proxy_user")
         if self.websocket_token_file and self.transport != "websocket":
             raise ValueError('websocket_token_file needs transport = "websocket"')
+
+    def _check_profile(self) -> None:
+        """What a payload profile cannot do without, or does not go with."""
+        if self.cloud_events != "off" and self.mqtt_version != "5":
+            raise ValueError("cloud_events needs mqtt_version 5")
+        for key in _NOT_OF_SPARKPLUG if self.payload == "sparkplug" else ():
+            if getattr(self, key) not in _NOT_OF_SPARKPLUG[key]:
+                raise ValueError(f'{key} does not go with payload = "sparkplug"')
 
     def cautions(self) -> tuple[tuple[str, str], ...]:
         """Return what a person should know of these keys, as (key, text)."""

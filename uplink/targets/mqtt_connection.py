@@ -5,7 +5,9 @@ from collections.abc import Callable, Sequence
 
 from paho.mqtt.client import Client
 from paho.mqtt.enums import MQTTErrorCode
+from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
 
 from common.clock import monotonic_s
 from common.errors import TargetUnavailable
@@ -45,6 +47,7 @@ PAYLOAD_MAX = REMAINING_LENGTH_MAX
 USUAL_TOPIC_BYTES = 512
 USUAL_PROPERTIES_BYTES = 64
 NO_RETAIN_NOTE = "the broker keeps no retained messages: late subscribers see nothing"
+DISCONNECT_WITH_WILL = ReasonCode(PacketTypes.DISCONNECT, identifier=0x04)
 
 
 class MqttConnection:
@@ -263,13 +266,14 @@ class MqttConnection:
                 encoder.answered(packet_id, taken=code < FAILURE)
         return answers
 
-    def close(self) -> None:
-        """Send DISCONNECT, so that the broker does not publish our will."""
+    def close(self, *, with_will: bool = False) -> None:
+        """Send DISCONNECT, so that the broker does not publish our will; or does all the same."""
         until_s = monotonic_s() + GOODBYE_S
         while self._doom is None and not self._socket.flush() and monotonic_s() < until_s:
             self._wait(WAITING_SLICE_S, writing=True)
         self._socket.direct = True
-        if self._doom is None and self._client.disconnect() == MQTTErrorCode.MQTT_ERR_SUCCESS:
+        reason = DISCONNECT_WITH_WILL if with_will else None
+        if self._doom is None and self._client.disconnect(reason) == MQTTErrorCode.MQTT_ERR_SUCCESS:
             self._client.loop_write()
         self.drop()
 
