@@ -141,6 +141,7 @@ class Line:
         self._listener.listen()
         self.port = int(self._listener.getsockname()[1])
         self.connections: list[_Connection] = []
+        self._known = threading.Lock()
         self._thread = threading.Thread(target=self._accept)
 
     def __enter__(self) -> Self:
@@ -173,8 +174,9 @@ class Line:
                 continue
             for each in (near, far):
                 each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self.connections.append(_Connection(self, near, far))  # Known before anything flows.
-            self.connections[-1].start()
+            with self._known:  # Known before anything flows, and running once it is known.
+                self.connections.append(_Connection(self, near, far))
+                self.connections[-1].start()
 
     def hold(self, *ways: Way) -> None:
         """Let nothing through; connections stay open and new ones are taken."""
@@ -210,10 +212,12 @@ class Line:
             each.dead |= frozenset(ways or BOTH)
 
     def _each(self, act: Callable[[_Connection], None], *, closing: bool = False) -> None:
-        for each in list(self.connections):
+        with self._known:
+            known = list(self.connections)
+        for each in known:
             act(each)
         if closing:
-            for each in list(self.connections):
+            for each in known:
                 for thread in each.threads:
                     thread.join(5)
                 each.close()

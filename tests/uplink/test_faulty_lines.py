@@ -5,6 +5,7 @@ verifying subscriber stands at the broker and judges by the identities and by th
 cannot show: that packets are lost and sent again by the system; what the line holds, it keeps.
 """
 
+import re
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from uplink_rig import OPEN, ROOT, Certificates, Site, wait_until
 
 from console.verify_text import verify_text
 from console.verifying import Listening, topics_of
-from demo.broker import MosquittoBroker
+from demo.broker import EmbeddedBroker, MosquittoBroker
 from demo.pki import Pki
 from subscribers.listening import Address
 
@@ -48,16 +49,22 @@ class Consumer:
         return sum(self.listening.reading.assets.values()) >= samples
 
 
-@pytest.fixture
-def broker(tmp_path: Path, pki: Pki) -> Iterator[MosquittoBroker]:
-    with MosquittoBroker(tmp_path / "broker", pki, settings=OPEN) as broker:
+Broker = MosquittoBroker | EmbeddedBroker
+
+
+@pytest.fixture(params=["mosquitto", "embedded"])
+def broker(request: pytest.FixtureRequest, tmp_path: Path, pki: Pki) -> Iterator[Broker]:
+    folder = tmp_path / "broker"
+    if request.param == "embedded":
+        made: Broker = EmbeddedBroker(folder, pki)
+    else:
+        made = MosquittoBroker(folder, pki, settings=OPEN)
+    with made as broker:
         yield broker
 
 
 @pytest.fixture
-def consumer(
-    broker: MosquittoBroker, certificates: Certificates, tmp_path: Path
-) -> Iterator[Consumer]:
+def consumer(broker: Broker, certificates: Certificates, tmp_path: Path) -> Iterator[Consumer]:
     consumer = Consumer(broker.port, certificates, tmp_path)
     yield consumer
     consumer.listening.subscription.close()
@@ -115,7 +122,7 @@ def refuse(line: Line) -> None:
 )
 def test_an_outage_of_the_line_costs_nothing_and_is_named(
     site: Site,
-    broker: MosquittoBroker,
+    broker: Broker,
     consumer: Consumer,
     fault: Callable[[Line], None],
     cause: str,
@@ -149,13 +156,15 @@ def test_an_outage_of_the_line_costs_nothing_and_is_named(
             lambda line: line.half_close(IN), "closed the connection", id="half-closed in"
         ),
         pytest.param(
-            lambda line: line.half_close(OUT), "TLSV1_ALERT_DECODE_ERROR", id="half-closed out"
+            lambda line: line.half_close(OUT),
+            "TLSV1_ALERT_DECODE_ERROR|closed the connection",  # mosquitto says why
+            id="half-closed out",
         ),
     ],
 )
 def test_a_connection_that_breaks_is_replaced_and_the_reason_is_logged(
     site: Site,
-    broker: MosquittoBroker,
+    broker: Broker,
     consumer: Consumer,
     fault: Callable[[Line], None],
     cause: str,
@@ -166,7 +175,7 @@ def test_a_connection_that_breaks_is_replaced_and_the_reason_is_logged(
         assert_all_arrived(site, consumer, 2 * RECORDS * TAGS)
         site.stop()
 
-    assert cause in site.log
+    assert re.search(cause, site.log)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +184,7 @@ def test_a_connection_that_breaks_is_replaced_and_the_reason_is_logged(
 )
 def test_a_slow_line_is_no_outage(
     site: Site,
-    broker: MosquittoBroker,
+    broker: Broker,
     consumer: Consumer,
     bits_per_s: float,
     delay_s: float,
