@@ -92,6 +92,10 @@ class UplinkStatus(msgspec.Struct, kw_only=True):
     set_aside: int
     in_flight: int
     error: str | None
+    cut_off_age_s: float | None = None
+    """Since it was last cut off because more waited for it than its limit; None: it never was."""
+    cut_off_samples: int = 0
+    """That it never got because of it."""
 
 
 class QueueStatus(msgspec.Struct, kw_only=True):
@@ -294,6 +298,7 @@ def _clock(normalizer: Health | None) -> ClockStatus | None:
 def _uplinks(fresh: dict[str, Health], at_ns: int) -> list[UplinkStatus]:
     queue = account(fresh.get("normalizer"), NormalizerAccount).queue
     last = queue.last_sequence if queue else None
+    cuts = queue.cut_off if queue else {}
     return [
         UplinkStatus(
             target=told.target,
@@ -306,6 +311,8 @@ def _uplinks(fresh: dict[str, Health], at_ns: int) -> list[UplinkStatus]:
             set_aside=told.set_aside,
             in_flight=told.in_flight,
             error=told.error,
+            cut_off_age_s=_age_s(at_ns, cuts[told.target].at_ns) if told.target in cuts else None,
+            cut_off_samples=cuts[told.target].samples if told.target in cuts else 0,
         )
         for process, health in fresh.items()
         if (told := account(health, UplinkAccount)).target is not None

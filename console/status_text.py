@@ -1,6 +1,6 @@
 """`tailrace status` for people."""
 
-from console.status import DeviceStatus, QueueStatus, Status
+from console.status import DeviceStatus, QueueStatus, Status, UplinkStatus
 from console.tables import count, milliseconds, rate, size, span, table
 
 
@@ -138,4 +138,15 @@ def _uplinks(status: Status) -> list[str]:
         for each in status.uplinks
     ]
     header = ("TARGET", "STATE", "LAST ACK", "BEHIND", "PUBLISHED", "REFUSED", "SET ASIDE")
-    return table(header, rows, [each.error for each in status.uplinks]) if rows else []
+    return table(header, rows, [_uplink_note(each) for each in status.uplinks]) if rows else []
+
+
+def _uplink_note(uplink: UplinkStatus) -> str | None:
+    """Return what is wrong with a target now, and what it will never get."""
+    if uplink.cut_off_age_s is None:
+        return uplink.error
+    cut = (
+        f"cut off {span(uplink.cut_off_age_s)} ago, beyond its limit: "
+        f"{count(uplink.cut_off_samples)} samples it never gets"
+    )
+    return f"{uplink.error}; {cut}" if uplink.error else cut

@@ -11,6 +11,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from common.config import BacklogHours, BacklogMib
+
 IN_FLIGHT_MAX = 1_000
 
 File = Annotated[str, Meta(max_length=4_096)]
@@ -38,6 +40,10 @@ class TargetConfig(PayloadConfig, frozen=True, kw_only=True, forbid_unknown_fiel
     password_file: File = ""
     in_flight_max: Annotated[int, Meta(ge=1, le=IN_FLIGHT_MAX)] = 100
     """Messages published and not yet acknowledged; the far side may lower it."""
+    backlog_max_h: BacklogHours = 0
+    """Hours that data may wait for this target before it is cut off from it; 0: any time."""
+    backlog_max_mib: BacklogMib = 0
+    """The same, of what waits, as the queue stores it; 0: as much as the queue keeps."""
 
     def __post_init__(self) -> None:
         """A certificate without its key proves nothing, a password needs a user."""

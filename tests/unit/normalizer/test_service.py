@@ -14,7 +14,7 @@ from common.clock import monotonic_s, now_ns
 from common.handoff import HandoffReceiver, HandoffSender, handoff_address
 from common.health import write_health
 from common.outbox import Outbox
-from common.queue import Bounds, Cursor, QueueWriter, WhenFull
+from common.queue import Bounds, Cursor, QueueWriter, Settled, WhenFull
 from common.records import (
     Column,
     CounterDelta,
@@ -146,7 +146,7 @@ async def test_a_broken_it_half_stops_trimming_not_collecting(
     assert house.told() == [1.0, 2.0, 3.0]
     assert "nothing is trimmed" in caplog.text
     targets = house.service._targets  # noqa: SLF001 - what the loop asks
-    assert targets.positions(house.queue.epoch) == {"uns": 0}
+    assert targets.settled(house.queue.epoch) == {}, "nobody has anything"
 
 
 async def test_cursors_are_read_from_the_side(tmp_path: Path) -> None:
@@ -158,8 +158,9 @@ async def test_cursors_are_read_from_the_side(tmp_path: Path) -> None:
 
     targets = Targets(tmp_path, tmp_path / "queue")
 
-    assert targets.positions(5) == {"uns": 17, "lake": 0}, "who has not begun has nothing"
-    assert targets.positions(6) == {"uns": 0, "lake": 0}, "another queue's positions say nothing"
+    nothing = Settled()
+    assert targets.settled(5) == {"uns": Settled(17), "lake": nothing}, "who has not begun"
+    assert targets.settled(6) == {"uns": nothing, "lake": nothing}, "another queue's say nothing"
 
 
 async def test_a_value_told_after_what_was_dropped_is_not_told_again(house: House) -> None:
