@@ -192,13 +192,16 @@ class BoundedQueue(RuleBasedStateMachine):
             if after < up_to:
                 in_hand += self.readers[number].read(after=after, records_max=7, up_to=up_to)
 
-    @rule(number=st.integers(0, 1))
-    def uplink_opens_a_lane_at_the_end(self, number: int) -> None:
+    @rule(number=st.integers(0, 1), back=st.integers(0, 9))
+    def uplink_opens_a_lane_near_the_end(self, number: int, back: int) -> None:
         """As one does that comes back after long; from the cursor alone it knows what it had."""
         target = self.targets[number]
-        end = self.queue.last_sequence()
-        if len(target.islands) < 3 and target.at(bool(target.islands)) < end:
-            target.islands.append(Island(end + 1, end))
+        first = self.queue.last_sequence() + 1 - back
+        in_hand = target.lanes[0].in_hand
+        if len(target.islands) == 3 or (in_hand and in_hand[-1].sequence >= first):
+            return
+        if target.at(bool(target.islands)) < first - 1:
+            target.islands.append(Island(first, first - 1))
             target.lanes[1] = Lane()
 
     @rule(number=st.integers(0, 1), lane=st.sampled_from([0, 1]))

@@ -145,17 +145,18 @@ def test_what_follows_the_last_island_is_claimed_too(tmp_path: Path) -> None:
 
 def test_a_block_of_which_a_target_has_a_part_is_left_alone(tmp_path: Path) -> None:
     """Seen to bite: dropped, its gap stands within the island and names what had arrived."""
-    with house(tmp_path, {"live": settled(0)}, scans=0) as found:
+    with house(tmp_path, {"live": settled(0)}, scans=30) as found:
         parts = [
             Part(Layout(PLAN), i, {ValueType.INT64: NOISE.integers(0, 2**62, WIDTH)}, WIDTH)
             for i in range(40)
         ]
         found.queue.append(parts, plans=[PLAN])
-        found.settled = {"live": settled(0, (31, 40))}
+        found.settled = {"live": settled(0, (61, 70))}
         found.fill(200)
 
-        assert found.told("live", 0, up_to=30).scans == 30
-        assert found.told("live", 40).scans == 200
+        assert found.told("live", 0, up_to=60).scans == 60
+        assert found.told("live", 30, up_to=60).whole == list(range(31, 61))
+        assert found.told("live", 70).scans == 200
 
 
 def test_what_every_target_has_is_removed_wherever_it_stands(tmp_path: Path) -> None:
