@@ -160,7 +160,7 @@ def test_a_block_of_which_a_target_has_a_part_is_left_alone(tmp_path: Path) -> N
 
 
 def test_what_every_target_has_is_removed_wherever_it_stands(tmp_path: Path) -> None:
-    """Seen to bite: given up like the rest, and booked as lost; no empty block in its place."""
+    """Seen to bite: no empty block in its place."""
     places = {"a": settled(20, (41, 60)), "b": settled(0, (31, 70))}
     with house(tmp_path, places, scans=80) as found:
         found.maintain()
@@ -172,6 +172,16 @@ def test_what_every_target_has_is_removed_wherever_it_stands(tmp_path: Path) -> 
         ends = {held.first: held.last for held in found.queue.held_from(0)}
         assert 40 in ends.values()
         assert ends[41] == 60
+
+
+def test_nobody_loses_what_every_target_has(tmp_path: Path) -> None:
+    """Seen to bite: dropped by a person, it is booked as lost."""
+    with house(tmp_path, {"a": settled(0, (11, 20))}, scans=40) as found:
+        found.queue.drop(40)
+
+        assert found.lost == {"dropped-by-operator": 30 * WIDTH}
+        assert found.told("a", 0, up_to=10).scans == 10
+        assert found.told("a", 20).scans == 20
 
 
 def test_a_full_queue_removes_before_it_gives_up(tmp_path: Path) -> None:
