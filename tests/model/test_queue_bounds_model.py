@@ -118,11 +118,17 @@ class BoundedQueue(RuleBasedStateMachine):
     @initialize(
         when_full=st.sampled_from(list(WhenFull)),
         capacity_kib=st.sampled_from([96, 160, 320]),
-        limit=st.sampled_from(
-            [None, BacklogLimit(bytes_max=48 * 1024), BacklogLimit(age_max_s=1800)]
+        limits=st.lists(
+            st.sampled_from(
+                [None, BacklogLimit(bytes_max=40 * 1024), BacklogLimit(age_max_s=1800)]
+            ),
+            min_size=2,
+            max_size=2,
         ),
     )
-    def begin(self, when_full: WhenFull, capacity_kib: int, limit: BacklogLimit | None) -> None:
+    def begin(
+        self, when_full: WhenFull, capacity_kib: int, limits: list[BacklogLimit | None]
+    ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="tailrace-model-"))
         self.bounds = Bounds(
             capacity_bytes=capacity_kib * 1024, when_full=when_full,
@@ -133,7 +139,7 @@ class BoundedQueue(RuleBasedStateMachine):
         self.targets = [Target(), Target()]
         self.noise = np.random.default_rng(1)
         self.at_ns = self.forced = 0
-        self.limits = {"1": limit} if limit else {}
+        self.limits = {str(i): each for i, each in enumerate(limits) if each is not None}
         self.open()
         for i in range(12):
             self.append([i % 3, (i + 1) % 3, 0, 1], WIDTH)
@@ -212,6 +218,12 @@ class BoundedQueue(RuleBasedStateMachine):
         self.settle(target, target.lanes[lane].in_hand, lane)
         self.pass_over_a_hole(number, lane)
 
+    @rule(number=st.integers(0, 1), pages=st.integers(1, 12), lane=st.sampled_from([0, 1, 1]))
+    def all_is_well_for_a_while(self, number: int, pages: int, lane: int) -> None:
+        for _ in range(pages):
+            self.uplink_reads(number, 1, lane)
+            self.far_side_acknowledges(number, lane)
+
     @rule(number=st.integers(0, 1))
     def uplink_is_killed(self, number: int) -> None:
         for lane in self.targets[number].lanes:
@@ -243,6 +255,7 @@ class BoundedQueue(RuleBasedStateMachine):
     @rule(slices=st.integers(1, 6))
     def maintain(self, slices: int) -> None:
         self.queue.look(self.settled())
+        self.queue.clock._offset_s += 2  # noqa: SLF001 - the next look at backlogs is due
         for _ in range(slices):
             self.queue.maintain()
 
