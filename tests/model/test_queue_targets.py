@@ -33,6 +33,7 @@ PLAN = Plan("simulated", "press", "fast", "Press", 100, COLUMNS)
 NOISE = np.random.default_rng(1)
 KIB = 1024
 CLAIM = 10
+LIMIT = {"dead": BacklogLimit(bytes_max=40 * KIB)}
 
 
 class House:
@@ -69,6 +70,10 @@ class House:
         while self.queue.maintain():
             pass
         assert verify(self.queue).sound
+
+    def serve_the_good_one(self) -> None:
+        self.settled["good"] = settled(self.scans)
+        self.maintain()
 
     @property
     def lost(self) -> dict[str, int]:
@@ -117,6 +122,15 @@ def house(
     found.fill(scans)
     yield found
     found.queue.close()
+
+
+@contextmanager
+def house_with_a_dead_target(path: Path) -> Iterator[House]:
+    """Give a queue of which one target has everything, and one was cut off."""
+    with house(path, {"good": settled(0), "dead": settled(0)}, scans=80) as found:
+        found.queue.limits = found.limits = LIMIT
+        found.serve_the_good_one()
+        yield found
 
 
 def settled(position: int, *islands: tuple[int, int]) -> Settled:
@@ -205,17 +219,13 @@ def test_no_block_is_merged_over_an_edge(tmp_path: Path) -> None:
         assert len(ends) < 90, "merged were the others"
 
 
-LIMIT = {"dead": BacklogLimit(bytes_max=40 * KIB)}
-
-
 def test_a_target_beyond_its_limit_is_cut_off_and_costs_the_others_nothing(tmp_path: Path) -> None:
     """Seen to bite: what others have is booked as lost; the claim is cut as well."""
     with house(tmp_path, {"good": settled(0), "dead": settled(0)}, scans=0) as found:
         found.queue.limits = found.limits = LIMIT
         for _ in range(30):
             found.fill(20)
-            found.settled["good"] = settled(found.scans)
-            found.maintain()
+            found.serve_the_good_one()
         dead = found.told("dead", 0)
 
         assert found.lost == {}, "nobody else lost anything"
@@ -243,10 +253,7 @@ def test_what_no_target_has_had_is_lost(tmp_path: Path) -> None:
 
 def test_a_cut_survives_a_restart_and_is_told_once(tmp_path: Path) -> None:
     """Seen to bite: a span that grows after its target may have been told of it."""
-    with house(tmp_path, {"good": settled(0), "dead": settled(0)}, scans=80) as found:
-        found.queue.limits = found.limits = LIMIT
-        found.settled["good"] = settled(80)
-        found.maintain()
+    with house_with_a_dead_target(tmp_path) as found:
         found.queue.close()
         found.open()
         first = found.told("dead", 0, up_to=70)
@@ -254,8 +261,7 @@ def test_a_cut_survives_a_restart_and_is_told_once(tmp_path: Path) -> None:
         found.settled["dead"] = settled(gap.sequence)  # It was told, and is away again.
         for _ in range(10):
             found.fill(10)
-            found.settled["good"] = settled(found.scans)
-            found.maintain()
+            found.serve_the_good_one()
         then = found.told("dead", gap.sequence)
 
         assert first.scans == 70
@@ -266,15 +272,11 @@ def test_a_cut_survives_a_restart_and_is_told_once(tmp_path: Path) -> None:
 
 def test_a_span_that_the_claim_has_reached_does_not_grow(tmp_path: Path) -> None:
     """Seen to bite: it grows, and the target that was told of it is told of it again."""
-    with house(tmp_path, {"good": settled(0), "dead": settled(0)}, scans=80) as found:
-        found.queue.limits = found.limits = LIMIT
-        found.settled["good"] = settled(80)
-        found.maintain()
+    with house_with_a_dead_target(tmp_path) as found:
         (span,) = found.queue.cuts["dead"].spans
         found.settled["dead"] = settled(span.first - 1)  # It may be telling of it now.
         found.fill(60)
-        found.settled["good"] = settled(140)
-        found.maintain()
+        found.serve_the_good_one()
 
         assert found.queue.cuts["dead"].spans[0] == span
         assert found.told("dead", span.first - 1).scans == 140 - span.first + 1
@@ -298,8 +300,7 @@ def test_age_is_counted_by_the_queues_own_clock(tmp_path: Path) -> None:
         for _ in range(16):
             found.fill(5)
             found.queue.clock._offset_s += 600  # noqa: SLF001 - nobody waits an hour
-            found.settled["good"] = settled(found.scans)
-            found.maintain()
+            found.serve_the_good_one()
         dead = found.told("dead", 0)
 
         assert dead.scans == 80
@@ -332,10 +333,7 @@ def test_without_a_limit_nobody_is_cut_off(tmp_path: Path, limits: dict[str, Bac
 
 def test_a_cursor_that_stands_within_a_cut_is_told_at_its_end(tmp_path: Path) -> None:
     """An uplink moves its cursor over a hole before it comes to what stands behind it."""
-    with house(tmp_path, {"good": settled(0), "dead": settled(0)}, scans=80) as found:
-        found.queue.limits = found.limits = LIMIT
-        found.settled["good"] = settled(80)
-        found.maintain()
+    with house_with_a_dead_target(tmp_path) as found:
         (span,) = found.queue.cuts["dead"].spans
 
         assert found.told("dead", span.first - 1, up_to=span.last - 1).scans == 0
