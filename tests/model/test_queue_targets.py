@@ -252,7 +252,6 @@ def test_what_no_target_has_had_is_lost(tmp_path: Path) -> None:
 
 
 def test_a_cut_survives_a_restart_and_is_told_once(tmp_path: Path) -> None:
-    """Seen to bite: a span that grows after its target may have been told of it."""
     with house_with_a_dead_target(tmp_path) as found:
         found.queue.close()
         found.open()

@@ -5,7 +5,7 @@ port of one broker answers nobody, while more is read than may wait for it. Proc
 throughout. Then its line is there, and it is told the rest: every sample has arrived there or is
 named in a gap, each stretch of time for itself (conservation.py).
 
-Seen to bite: SEEN
+Seen to bite: no limit; a target that reads what it was cut off from as if nothing had been there.
 """
 
 from pathlib import Path
