@@ -10,11 +10,13 @@ import re
 import sys
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from common.codes import found, told
 from common.errors import Finding
@@ -23,7 +25,19 @@ PLANT_FILE = "ot/plant.toml"
 CLOUD_FILE = "it/cloud.toml"
 FILE_BYTES_MAX = 16 * 1024 * 1024
 
+BacklogHours = Annotated[float, Meta(ge=0, le=87_600)]
+BacklogMib = Annotated[int, Meta(ge=0, le=1_048_576)]
+
 T = TypeVar("T", bound=msgspec.Struct)
+
+
+class BacklogMax(msgspec.Struct, frozen=True, kw_only=True):
+    """How much may wait for a target before it is cut off; of its table in it/cloud.toml."""
+
+    backlog_max_h: BacklogHours = 0
+    """0: however old."""
+    backlog_max_mib: BacklogMib = 0
+    """0: however much."""
 
 
 @dataclass
@@ -193,6 +207,16 @@ def target_names(config_dir: Path, findings: list[Finding]) -> list[str]:
     """Return the names of the targets in it/cloud.toml: those whose cursors hold the queue back."""
     document = read_document(config_dir, CLOUD_FILE, findings)
     return list(table_at(document, "targets", findings)) if document else []
+
+
+def backlogs_max(config_dir: Path) -> dict[str, BacklogMax]:
+    """Return how much may wait for each target of it/cloud.toml; one that is wrong has no limit."""
+    document = read_document(config_dir, CLOUD_FILE, [])
+    found = {}
+    for name, table in (table_at(document, "targets", []) if document else {}).items():
+        with suppress(msgspec.ValidationError):
+            found[name] = msgspec.convert(table, BacklogMax)
+    return found
 
 
 def rejected_secret(path: Path) -> str | None:

@@ -46,6 +46,14 @@ class CollectorAccount(msgspec.Struct):
     outbox: OutboxAccount = msgspec.field(default_factory=OutboxAccount)
 
 
+class CutOffAccount(msgspec.Struct):
+    """A target that was cut off because more waited for it than its limit."""
+
+    at_ns: int = 0
+    samples: int = 0
+    """That it never got, since the queue was begun."""
+
+
 class QueueAccount(msgspec.Struct):
     """The queue, within the normalizer's account."""
 
@@ -56,6 +64,8 @@ class QueueAccount(msgspec.Struct):
     capacity_bytes: int = 0
     autonomy_h: float | None = None
     when_full: str | None = None
+    cut_off: dict[str, CutOffAccount] = {}
+    """By target; of those that ever were."""
 
 
 class LedgerAccount(msgspec.Struct):

@@ -75,7 +75,7 @@ class TargetState(msgspec.Struct, kw_only=True):
     acknowledged: int
     """Every sequence up to it."""
     state: str
-    """`acknowledged`, `waiting`, `set aside`, `not configured` or `not begun`."""
+    """`acknowledged`, `waiting`, `set aside`, `cut off`, `not configured`, `not begun`."""
     behind: int
     """Sequences up to that of the sample which it has not acknowledged."""
     last_ack_age_s: float | None

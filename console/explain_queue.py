@@ -7,6 +7,7 @@ from common.errors import QueueUnusable
 from common.health import read_health
 from common.places import Places
 from common.queue import Cursor, QueueReader
+from common.queue.cutoff import spans_of
 from common.records import REPEATED_MASK, TIME_MARKS, Column, GapRecord, Plan, Record, is_repeated
 from console.accounts import UplinkAccount, account
 from console.explain_found import TargetState
@@ -121,23 +122,27 @@ def told_since(reader: QueueReader, topic: str, since_ns: int) -> int:
     return count
 
 
-def states(places: Places, epoch: int, told: Told) -> list[TargetState]:
+def states(places: Places, reader: QueueReader, told: Told) -> list[TargetState]:
     """Return what each target has of a sample."""
     health = read_health(places.run_dir)
     found = []
-    for each in targets_of(places, epoch):
-        has = each.acknowledged >= told.record.sequence
+    cut = spans_of(reader.cut_offs())
+    for each in targets_of(places, reader):
+        sequence = told.record.sequence
+        has = each.has(sequence)
         reason = _set_aside(places, each.target, told) if has else None
         state = "set aside" if reason else "acknowledged" if has else "waiting"
         if not has and not (each.holds_back and each.begun):
             state = "not begun" if each.holds_back else "not configured"
+        if any(span.first <= sequence <= span.last for span in cut.get(each.target, ())):
+            state = "cut off"
         ack_ns = account(health.get(f"uplink-{each.target}"), UplinkAccount).last_ack_at_ns
         found.append(
             TargetState(
                 target=each.target,
                 acknowledged=each.acknowledged,
                 state=state,
-                behind=max(0, told.record.sequence - each.acknowledged),
+                behind=0 if has else max(0, sequence - each.acknowledged),
                 last_ack_age_s=None if ack_ns is None else max(0.0, (now_ns() - ack_ns) / 1e9),
                 reason=reason,
             )

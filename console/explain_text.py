@@ -139,6 +139,8 @@ def _target(each: TargetState) -> Pair:
             text = f"set aside, never taken: {printable(each.reason or '')}"
         case "waiting":
             text = f"waiting: {each.behind:,} sequences behind, at {each.acknowledged:,}"
+        case "cut off":
+            text = "cut off: more waited for it than its limit, and it never gets this"
         case "not begun":
             text = "not begun: its uplink has not drained anything yet"
         case _:

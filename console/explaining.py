@@ -116,7 +116,7 @@ def _queued(places: Places, plan: Plan, index: int) -> _Queued:
         if found.told is None:
             found.note = "the queue holds no value of it: none was told yet, or it was long ago"
             return found
-        found.targets = states(places, reader.epoch, found.told)
+        found.targets = states(places, reader, found.told)
     except QueueUnusable as error:
         found.note = str(error)
         return found

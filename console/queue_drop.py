@@ -21,10 +21,12 @@ from common.places import Places
 from common.plant import read_queue_config
 from common.process import hold_role
 from common.queue import Bounds, QueueReader, QueueWriter, WhenFull
+from common.queue.cutoff import spans_of
+from common.queue.standing import Standing
 from console.notation import iso_time
 from console.programs import supervisor_file
 from console.queue_stat import LossShown, loss_shown
-from console.queue_targets import Waiting, delivered_to_all, targets_of
+from console.queue_targets import Waiting, standing_of, targets_of
 from console.tables import count, table
 
 _MIB = 1024**2
@@ -87,7 +89,7 @@ def preview(places: Places, limit: Limit) -> Doomed:
     """Return what would go; changes nothing, and works beside a normalizer."""
     reader = QueueReader.open(places.queue_dir)
     try:
-        return _doomed(reader, targets_of(places, reader.epoch), limit)[0]
+        return _doomed(reader, targets_of(places, reader), limit)[0]
     finally:
         reader.close()
 
@@ -108,7 +110,7 @@ def drop(places: Places, limit: Limit, progress: Callable[[int, int], None]) -> 
     bounds = Bounds(capacity_bytes=capacity_bytes, when_full=WhenFull.STOP_READING)
     queue = QueueWriter.create(places.queue_dir, bounds)
     try:
-        return _drop(queue, targets_of(places, queue.epoch), limit, progress)
+        return _drop(queue, targets_of(places, queue), limit, progress)
     finally:
         queue.close()
 
@@ -120,8 +122,8 @@ def _drop(
     progress: Callable[[int, int], None],
 ) -> Doomed:
     doomed, ends = _doomed(queue, targets, limit)
-    positions = [each.acknowledged for each in targets if each.holds_back]
-    queue.cursors = lambda: positions
+    settled = {each.target: each.settled for each in targets if each.holds_back}
+    queue.cursors = lambda: settled
     before = queue.ledger().total.lost
     for step in range(_BLOCKS_PER_STEP, len(ends) + _BLOCKS_PER_STEP, _BLOCKS_PER_STEP):
         done = min(step, len(ends))
@@ -142,20 +144,25 @@ def _doomed(reader: QueueReader, targets: list[Waiting], limit: Limit) -> tuple[
     found = Doomed()
     ends: list[int] = []
     holding = [each for each in targets if each.holds_back]
-    for first, last, header in reader.headers(after=delivered_to_all(targets)):
+    cut = spans_of(reader.cut_offs())
+    standing = {each.target: Standing({each.target: each.settled}, cut, 0) for each in holding}
+    everyone = standing_of(reader, targets)
+    for first, last, header in reader.headers(after=everyone.everybody):
+        if everyone.everyone_has(first, last):
+            continue
         too_late = limit.before_ns is not None and header and header.last_at_ns >= limit.before_ns
         if too_late or (limit.up_to is not None and last > limit.up_to):
             if limit.up_to is not None and first <= limit.up_to:
                 found.cut_block_ends_at = last
             break
-        begun = [each.target for each in holding if first <= each.acknowledged < last]
+        begun = [name for name, each in standing.items() if each.straddling(first, last)]
         if begun:  # QueueWriter.drop leaves it alone.
             found.begun += begun
             continue
         ends.append(last)
         found.add(header)
         for each in holding:
-            if each.acknowledged < first and header:
+            if header and not standing[each.target].everyone_has(first, last):
                 each.records += header.records
                 each.samples += header.samples
     found.up_to = ends[-1] if ends else 0

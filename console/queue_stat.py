@@ -12,6 +12,7 @@ from common.queue import Account, QueueReader
 from common.queue.ledger import Loss
 from common.queue.quarantine import quarantine_dir
 from console.accounts import NormalizerAccount, QueueAccount, account
+from console.notation import iso_time
 from console.queue_targets import Waiting, count_waiting, delivered_to_all, targets_of
 from console.tables import count, size, span, table
 
@@ -81,8 +82,8 @@ def stat(places: Places) -> QueueStat:
 
 def _stat(reader: QueueReader, places: Places) -> QueueStat:
     summary = reader.summary()
-    targets = targets_of(places, reader.epoch)
-    ledger = reader.ledger(delivered_to_all(targets))
+    targets = targets_of(places, reader)
+    ledger = reader.ledger(delivered_to_all(reader, targets))
     count_waiting(reader, targets, up_to=summary.last_sequence)
     live = _normalizer(places)
     config = read_queue_config(places.config_dir, [])
@@ -200,6 +201,14 @@ def _targets(found: QueueStat) -> list[str]:
 def _note(target: Waiting) -> str | None:
     if not target.holds_back:
         return "no longer in it/cloud.toml: nothing is kept for it"
+    cut = target.cut_off
+    if cut is not None:
+        lost = f"{count(cut.samples)} samples, read {iso_time(cut.first_at_ns)} to"
+        told = "it was told so" if cut.told else "it will be told so"
+        return (
+            f"cut off {_ago(cut.at_ns)} ago, beyond its limit: it never gets {lost} "
+            f"{iso_time(cut.last_at_ns)}; {told}"
+        )
     return None if target.begun else "has not begun: its uplink has not run on this queue yet"
 
 

@@ -103,6 +103,10 @@ class UplinkStatus(msgspec.Struct, kw_only=True):
     """What this far side, or the connection to it, cannot do."""
     warnings: list[str]
     """What a person must do soon: a certificate that ends, new files that cannot be used."""
+    cut_off_age_s: float | None = None
+    """Since it was last cut off because more waited for it than its limit; None: it never was."""
+    cut_off_samples: int = 0
+    """That it never got because of it."""
 
 
 class QueueStatus(msgspec.Struct, kw_only=True):
@@ -305,6 +309,7 @@ def _clock(normalizer: Health | None) -> ClockStatus | None:
 def _uplinks(fresh: dict[str, Health], at_ns: int, queue_dir: Path) -> list[UplinkStatus]:
     queue = account(fresh.get("normalizer"), NormalizerAccount).queue
     last = queue.last_sequence if queue else None
+    cuts = queue.cut_off if queue else {}
     return [
         UplinkStatus(
             target=told.target,
@@ -322,6 +327,8 @@ def _uplinks(fresh: dict[str, Health], at_ns: int, queue_dir: Path) -> list[Upli
             error=told.error,
             notes=told.notes,
             warnings=told.warnings,
+            cut_off_age_s=_age_s(at_ns, cuts[told.target].at_ns) if told.target in cuts else None,
+            cut_off_samples=cuts[told.target].samples if told.target in cuts else 0,
         )
         for process, health in fresh.items()
         if (told := account(health, UplinkAccount)).target is not None

@@ -155,4 +155,9 @@ def _remarks(uplink: UplinkStatus) -> str | None:
     if uplink.retried or uplink.retry_waiting:
         waiting = f", {count(uplink.retry_waiting)} wait" if uplink.retry_waiting else ""
         lines.append(f"published again: {count(uplink.retried)} taken{waiting}")
+    if uplink.cut_off_age_s is not None:
+        lines.append(
+            f"cut off {span(uplink.cut_off_age_s)} ago, beyond its limit: "
+            f"{count(uplink.cut_off_samples)} samples it never gets"
+        )
     return "\n".join(lines) or None

@@ -7,7 +7,7 @@ from typing import Any
 from common.block import Part
 from common.clock import now_ns
 from common.health import write_health
-from common.queue import Account, QueueWriter
+from common.queue import Account, QueueWriter, Settled
 from common.records import Gap
 from normalizer.maintenance import Inflow
 from normalizer.timing import ClockWatch
@@ -30,7 +30,7 @@ class Report:
         self._scans += scans
         self._samples_committed += sum(part.samples for part in parts if isinstance(part, Part))
 
-    def write(self, state: str, positions: Mapping[str, int], *, repeats: int, gaps: int) -> None:
+    def write(self, state: str, settled: Mapping[str, Settled], *, repeats: int, gaps: int) -> None:
         """Write the health file."""
         detail = {
             "scans": self._scans,
@@ -39,12 +39,12 @@ class Report:
             "repeats": repeats,
             "gaps": gaps,
             **self._clock.detail(),
-            "queue": self._queue_detail(positions),
+            "queue": self._queue_detail(settled),
             "ledger": ledger_detail(self._queue.ledger(self._queue.delivered).total),
         }
         write_health(self._run_dir, "normalizer", state, detail)
 
-    def _queue_detail(self, positions: Mapping[str, int]) -> dict[str, Any]:
+    def _queue_detail(self, settled: Mapping[str, Settled]) -> dict[str, Any]:
         queue = self._queue
         summary = queue.summary()
         waiting_since_ns = queue.read_at_ns_after(queue.delivered)
@@ -63,7 +63,12 @@ class Report:
             "autonomy_h": None if hours is None else round(hours, 1),
             "when_full": queue.bounds.when_full,
             "full": queue.full,
-            "cursors": positions,
+            "cursors": {target: each.position for target, each in settled.items()},
+            "cut_off": {
+                target: {"at_ns": cut.begun_at_ns, "samples": cut.samples}
+                for target, cut in queue.cuts.items()
+                if target in settled
+            },
         }
 
 

@@ -73,7 +73,7 @@ class NormalizerService:
         self._next_check_s = self._next_readers_s = self._next_due_s = 0.0
         self._behind_until_s = 0.0
         self._stepped_at_s = monotonic_s()
-        queue.cursors = lambda: targets.claimed_after(queue.epoch)
+        queue.cursors = lambda: targets.claiming(queue.epoch)
 
     def run(self, stopping: Stopping) -> None:
         """Return once told to stop; what was received by then is committed and acknowledged."""
@@ -258,12 +258,11 @@ class NormalizerService:
         }
         self._alive = {name for name, health in spoken.items() if health.state != "stopping"}
         self._let_go_of_groups(spoken)
-        positions = self._targets.positions(self._queue.epoch)
-        self._queue.delivered = min(positions.values(), default=0)
+        settled = self._targets.settled(self._queue.epoch)
+        self._queue.limits = self._targets.limits
+        self._queue.look(settled)
         self._queue.fit_to_disk()
         if monotonic_s() >= self._next_readers_s:
             self._next_readers_s = monotonic_s() + READER_CHECK_S
             self._queue.check_readers()
-        self._report.write(
-            state, positions, repeats=self._receiver.repeats, gaps=self._accounts.gaps
-        )
+        self._report.write(state, settled, repeats=self._receiver.repeats, gaps=self._accounts.gaps)

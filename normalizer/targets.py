@@ -1,15 +1,17 @@
 """The targets that the queue is kept for: named by IT, watched by their cursors.
 
 it/cloud.toml may change, or be wrong, at any moment; OT's data must not care. While it cannot be
-read nothing is trimmed, and the last names that could be read stay known.
+read nothing is trimmed, nobody is cut off, and the last names that could be read stay known.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from common.config import CLOUD_FILE, target_names
+from common.config import CLOUD_FILE, BacklogMax, backlogs_max, target_names
 from common.errors import Finding
 from common.log import get_log
-from common.queue import CursorWatch
+from common.queue import BacklogLimit, CursorWatch, Settled
+from common.queue.bounds import MIB
 
 log = get_log(__name__)
 
@@ -23,6 +25,8 @@ class Targets:
         self._read_at_ns: int | None = None
         self._readable = False
         self.names: list[str] = []
+        self.limits: dict[str, BacklogLimit] = {}
+        """How much may wait for a target before it is cut off; of those that have a limit."""
         self._cursors = CursorWatch(queue_path, [])
         self.changed()
 
@@ -35,6 +39,7 @@ class Targets:
         findings: list[Finding] = []
         names = target_names(self._config_dir, findings)
         self._readable = not findings
+        self.limits = _limits(backlogs_max(self._config_dir)) if self._readable else {}
         if findings:
             log.error("targets unknown; nothing is trimmed until it is right", finding=findings[0])
             return False
@@ -45,18 +50,27 @@ class Targets:
             self._cursors = CursorWatch(self._queue_path, names)
         return bool(added)
 
-    def positions(self, epoch: int) -> dict[str, int]:
-        """Return every target's position; all 0 while the names are not to be trusted."""
-        if not self._readable:
-            return dict.fromkeys(self.names, 0)
-        return self._cursors.positions(epoch)
+    def settled(self, epoch: int) -> dict[str, Settled]:
+        """Return how far every target has come; no target while the names are not to be trusted."""
+        return self._cursors.settled(epoch) if self._readable else {}
 
-    def claimed_after(self, epoch: int) -> list[int]:
-        """Return where every target's cursor stands at this moment, whatever the file says."""
-        return list(self._cursors.positions(epoch).values())
+    def claiming(self, epoch: int) -> dict[str, Settled]:
+        """Return how far every target has come at this moment, whatever the file says."""
+        return self._cursors.settled(epoch)
 
     def _modified_at_ns(self) -> int:
         try:
             return (self._config_dir / CLOUD_FILE).stat().st_mtime_ns
         except OSError:
             return 0
+
+
+def _limits(configured: Mapping[str, BacklogMax]) -> dict[str, BacklogLimit]:
+    limits = {
+        name: BacklogLimit(
+            age_max_s=most.backlog_max_h * 3600 or None,
+            bytes_max=most.backlog_max_mib * MIB or None,
+        )
+        for name, most in configured.items()
+    }
+    return {name: limit for name, limit in limits.items() if limit != BacklogLimit()}

@@ -45,7 +45,10 @@ EXAMPLES_MAX = 20
 STREAMS_MAX = 1_000
 """More gateways and epochs than that are refused: somebody invents them."""
 
-LOST_INSIDE = ("queue-full", "queue-age", "thinned", "block-damaged", "dropped-by-operator")
+LOST_INSIDE = (
+    *("queue-full", "queue-age", "thinned", "block-damaged", "dropped-by-operator"),
+    "target-cut-off",
+)
 """Causes of losses inside the queue, where records had sequences. Others cost no sequence."""
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from common.config import BacklogHours, BacklogMib
 from uplink.sparkplug.config import SparkplugConfig
 
 IN_FLIGHT_MAX = 1_000
@@ -58,6 +59,10 @@ class TargetConfig(PayloadConfig, frozen=True, kw_only=True, forbid_unknown_fiel
     password_file: File = ""
     in_flight_max: Annotated[int, Meta(ge=1, le=IN_FLIGHT_MAX)] = 100
     """Messages published and not yet acknowledged; the far side may lower it."""
+    backlog_max_h: BacklogHours = 0
+    """Hours that data may wait for this target before it is cut off from it; 0: any time."""
+    backlog_max_mib: BacklogMib = 0
+    """The same, of what waits, as the queue stores it; 0: as much as the queue keeps."""
 
     @property
     def secrets(self) -> tuple[str, ...]:

@@ -21,6 +21,8 @@ The ledger
     absent when there are none. What the queue had to drop before every target had it is lost,
     also where this target had it. `devices` names DEVICES_MAX at the most; of how many it says
     nothing stands in `devices_omitted`. A loss that belongs to no known device stands under `?`.
+    `cut_off_samples`, beside the ledger: what this target never gets because more waited for it
+    than its limit (docs/queue.md). Another that had them makes them `delivered` all the same.
 
 The queue, as the normalizer says; absent while it says nothing
     `autonomy_h`      how many hours from now the queue is full when no target takes anything;
@@ -91,6 +93,12 @@ class _DeviceFacts(msgspec.Struct, frozen=True):
     clock_offset_s: float | None = None
 
 
+class CutFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the normalizer says of a target that it has cut off."""
+
+    samples: int = 0
+
+
 class QueueFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What the normalizer's health file says of the queue, under its own names."""
 
@@ -98,6 +106,8 @@ class QueueFacts(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int | None = None
     capacity_bytes: int | None = None
     when_full: str | None = None
+    cut_off: dict[str, CutFacts] = {}
+    """By target."""
 
 
 class GatewayFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,6 +134,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     acked_sequence: int | None = None
     set_aside: int | None = None
     """Messages in this target's dead-letter store."""
+    cut_off_samples: int = 0
+    """That this target never gets; absent when there are none."""
     ledger: LedgerStatus | None = None
     autonomy_h: float | None = None
     queue_bytes: int | None = None
@@ -179,6 +191,7 @@ def online_messages(
     """
     said = msgspec.structs.replace(
         said,
+        cut_off_samples=facts.queue.cut_off.get(said.target, CutFacts()).samples,
         autonomy_h=facts.queue.autonomy_h,
         queue_bytes=facts.queue.bytes,
         capacity_bytes=facts.queue.capacity_bytes,

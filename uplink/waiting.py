@@ -72,7 +72,7 @@ def wait_for_queue(
 
 def _open_queue(path: Path, target: str) -> tuple[QueueReader, Cursor]:
     with ExitStack() as opened:
-        reader = QueueReader.open(path)
+        reader = QueueReader.open(path, target=target)
         opened.callback(reader.close)
         cursor = Cursor.open(path, target, epoch=reader.epoch)
         opened.callback(cursor.close)

@@ -15,7 +15,8 @@ On disk, in <data>/queue/
         groups   collector/device/group → Tally, collected since the collector's epoch began
         ledger   device/group → Account, what became of every sample (ledger.py)
         ages     u64 big-endian sequence → the queue's own clock when it was the newest (aging.py)
-        meta     format · epoch · file (its inode) · state (state.py)
+        meta     format · epoch · file (its inode) · state (state.py) ·
+                 cut:<target>, what it was cut off from (cutoff.py)
     cursors/<target>/    databases: position, set_aside, retry, notes
     quarantine/          damaged blocks, as they were found
     in-use, ballast      creation.py, disk.py
@@ -29,11 +30,13 @@ Limits
     `Bounds`: bytes of blocks, age, and what the disk can spare; the map is larger, because a full
     map refuses deletes too. What happens at a bound is `Bounds.when_full` (room.py); every loss
     is itself a record, a gap, that stands where the data stood. While a backlog grows, small old
-    blocks are merged (compaction.py).
+    blocks are merged (compaction.py). What every target has is removed wherever it stands
+    (trimming.py, standing.py). A target with a limit of its own is cut off beyond it (cutting.py).
 """
 
-from common.queue.bounds import Bounds, WhenFull
+from common.queue.bounds import BacklogLimit, Bounds, WhenFull
 from common.queue.cursor import Cursor, CursorWatch, Island, Settled
+from common.queue.cutoff import CutOff
 from common.queue.deadletters import DeadLetter
 from common.queue.ledger import Account, Ledger
 from common.queue.losses import Changes, loss_of
@@ -42,10 +45,12 @@ from common.queue.writer import QueueWriter
 
 __all__ = [
     "Account",
+    "BacklogLimit",
     "Bounds",
     "Changes",
     "Cursor",
     "CursorWatch",
+    "CutOff",
     "DeadLetter",
     "Island",
     "Ledger",

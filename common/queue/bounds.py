@@ -32,3 +32,15 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     """`thin`: the bucket of the older half."""
     thin_coarse_s: float = 900.0
     """`thin`: the bucket of what is older still."""
+
+
+class BacklogLimit(msgspec.Struct, frozen=True, kw_only=True):
+    """How much may wait for one target before it is cut off. it/cloud.toml is where it comes from.
+
+    None: however much.
+    """
+
+    age_max_s: float | None = None
+    """By the queue's own clock."""
+    bytes_max: int | None = None
+    """Of blocks that it has not had."""

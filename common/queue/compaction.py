@@ -3,7 +3,8 @@
 A group that is read once a second leaves a block a second, most of it headers and names of plans.
 While a backlog grows, neighbours are merged, COMPACT_BLOCKS at a time, in tiers: blocks as they
 were committed, then what became of those, then once more. A block that is large enough is left
-alone. Records keep their sequences; only their storage changes.
+alone, and none is merged across the edge of what a target has: it could then not be given up for
+the others, nor removed. Records keep their sequences; only their storage changes.
 
 Each slice is one transaction over at most COMPACT_BLOCKS blocks or COMPACT_SAMPLES_MAX samples.
 """
@@ -76,6 +77,7 @@ class Compaction:
         run: list[Held] = []
         samples = size_bytes = body_bytes = 0
         most_bytes = REGION_SHARE * self._store.capacity_bytes
+        standing = self._store.standing_now()
         for held in self._store.held_from(after + 1):
             if held.last <= after:
                 continue
@@ -84,7 +86,7 @@ class Compaction:
             large = tier > 0 and held.header and _enough(held.header.samples, [held])
             if held.header is None or held.stage == Stage.GONE or large:
                 return run, (run[-1].last if run else held.last)
-            if run and held.stage != run[0].stage:
+            if run and (held.stage != run[0].stage or standing.apart(run[-1].last, held.first)):
                 return run, run[-1].last
             run.append(held)
             samples += held.header.samples

@@ -33,9 +33,12 @@ BLOCK_DAMAGED = "block-damaged"
 """The disk returned other bytes than were written."""
 OPERATOR = "dropped-by-operator"
 """`tailrace queue drop`."""
+TARGET_CUT_OFF = "target-cut-off"
+"""A target's backlog had passed its limit (cutting.py). Told to that target alone; in the ledger
+only what no target has had: the others' samples are delivered."""
 
 LOST_BEFORE = (OUTBOX_FULL, OUTBOX_LOST, SCAN_DAMAGED, QUEUE_NEW)
-LOST_INSIDE = (QUEUE_FULL, QUEUE_AGE, THINNED, BLOCK_DAMAGED, OPERATOR)
+LOST_INSIDE = (QUEUE_FULL, QUEUE_AGE, THINNED, BLOCK_DAMAGED, OPERATOR, TARGET_CUT_OFF)
 
 
 class Loss(msgspec.Struct, frozen=True, array_like=True):

@@ -12,6 +12,7 @@ from common.block import BlockHeader, decode_block, read_header
 from common.clock import monotonic_s, now_ns
 from common.errors import BlockDamaged, FormatUnknown, QueueUnusable
 from common.log import get_log
+from common.queue.cutoff import CutOff, cut_key, cut_offs_in, decoded, next_span
 from common.queue.environment import (
     DATA_FILE,
     DATABASES,
@@ -66,10 +67,13 @@ class QueueReader:
     the process, or close and open again.
     """
 
-    def __init__(self, environment: Any, databases: dict[str, Any], path: Path) -> None:
+    def __init__(
+        self, environment: Any, databases: dict[str, Any], path: Path, target: str = ""
+    ) -> None:
         self._environment = environment
         self._databases = databases
         self._path = path
+        self._target = target
         self._file_id = _file_id(path)
         self._look_at_s = 0.0
         self._plans: dict[int, Plan] = {}
@@ -80,14 +84,17 @@ class QueueReader:
         self._stored_epoch = stored
 
     @classmethod
-    def open(cls, path: Path) -> "QueueReader":
-        """Open an existing queue. Raises QueueUnusable when there is none yet."""
+    def open(cls, path: Path, *, target: str = "") -> "QueueReader":
+        """Open an existing queue. Raises QueueUnusable when there is none yet.
+
+        With a `target`, `read` tells what that target was cut off from instead of what is there.
+        """
         with explained("cannot open the queue", path):
             if not (path / DATA_FILE).exists():
                 raise QueueUnusable(f"no queue at {path} yet; the normalizer creates it")
             check_format(path)
             environment, databases = open_environment(path, DATABASES, readonly=True, create=False)
-        return cls(environment, databases, path)
+        return cls(environment, databases, path, target)
 
     def close(self) -> None:
         """Release the environment."""
@@ -130,24 +137,60 @@ class QueueReader:
         """Return the records after a sequence, in order; whole blocks, so some may be more.
 
         None is later than `up_to`; records of one sequence always come together. A damaged block
-        is returned as gap records in its place and logged.
+        is returned as gap records in its place and logged. Empty: there are none, and for those
+        that were given by now there never will be.
         """
+        while True:
+            with self._reading() as transaction:
+                cut = next_span(self._own_cut_in(transaction).spans, after)
+                end = up_to
+                if cut is not None and cut.first > after + 1:  # First what stands before it.
+                    end = cut.first - 1 if up_to is None else min(up_to, cut.first - 1)
+                elif cut is not None:
+                    if up_to is not None and cut.last > up_to:
+                        return []
+                    if cut.records:
+                        return [*cut.records]
+                    after = cut.last
+                    continue
+                blocks = self._some_blocks(transaction, after, records_max, end)
+            records: list[Record | GapRecord] = []
+            for first, last, block in blocks:
+                found = self._decoded(first, last, block)
+                most = last if end is None else end
+                records += [each for each in found if after < each.sequence <= most]
+            if records:
+                return records
+            reached = [at for at in (end, *(last for _, last, _ in blocks[-1:])) if at is not None]
+            after = min(reached, default=after)
+            if not reached or (after == end and (cut is None or after < cut.first - 1)):
+                return []
+
+    def _some_blocks(
+        self, transaction: Any, after: int, records_max: int, end: int | None
+    ) -> list[tuple[int, int, bytes]]:
+        """Return blocks that end after a sequence and begin at or before `end`."""
         blocks: list[tuple[int, int, bytes]] = []
+        found = 0
+        for first, last, block in self._blocks_from(transaction, after + 1):
+            if end is not None and first > end:
+                break
+            blocks.append((first, last, block))
+            found += last - first + 1
+            if found >= records_max:
+                break
+        return blocks
+
+    def _own_cut_in(self, transaction: Any) -> CutOff:
+        if not self._target:
+            return CutOff()
+        stored = transaction.get(cut_key(self._target), db=self._databases["meta"])
+        return decoded(stored, self._target)
+
+    def cut_offs(self) -> dict[str, CutOff]:
+        """Return target → what it was cut off from, of every target that ever was."""
         with self._reading() as transaction:
-            found = 0
-            for first, last, block in self._blocks_from(transaction, after + 1):
-                if up_to is not None and first > up_to:
-                    break
-                blocks.append((first, last, block))
-                found += last - first + 1
-                if found >= records_max:
-                    break
-        records: list[Record | GapRecord] = []
-        for first, last, block in blocks:
-            decoded = self._decoded(first, last, block)
-            end = last if up_to is None else up_to
-            records += [each for each in decoded if after < each.sequence <= end]
-        return records
+            return cut_offs_in(transaction, self._databases["meta"])
 
     def _blocks_from(self, transaction: Any, sequence: int) -> Iterator[tuple[int, int, Any]]:
         """Yield (first sequence, last sequence, block) from the block that holds `sequence` on.
@@ -328,7 +371,8 @@ class QueueReader:
         """Return the earliest read time of the block that follows a sequence, None when none."""
         with self._reading() as transaction:
             for _, _, block in self._blocks_from(transaction, sequence + 1):
-                return _first_at_ns(block)
+                if at_ns := _first_at_ns(block):  # What every target has had is empty.
+                    return at_ns
         return None
 
 

@@ -9,8 +9,10 @@ Order
     `stop-reading`  nothing.
 
     Each step works on a region: neighbouring blocks, of which one block is made that holds what
-    stayed and the gaps that tell what did not. What a target may be delivering (its claim) is left
-    alone as long as there is anything else, so that no gap names a sample that arrives after all.
+    stayed and the gaps that tell what did not. What a target may be delivering (its claim), and a
+    block of which a target has had a part only, is left alone as long as there is anything else,
+    so that no gap names a sample that arrives after all; and no region reaches over the edge of
+    what a target has (standing.py).
 
 Limits
     A region is REGION_SAMPLES, REGION_BLOCKS or REGION_SHARE of the capacity: some ten ms.
@@ -26,7 +28,8 @@ from common.errors import BlockDamaged
 from common.queue.bounds import WhenFull
 from common.queue.change import Change
 from common.queue.ledger import QUEUE_FULL, THINNED
-from common.queue.losses import gaps_of, joined
+from common.queue.losses import joined
+from common.queue.standing import Standing
 from common.queue.state import Stage
 from common.queue.store import Held, QueueStore
 from common.records import Gap, LossClass
@@ -71,7 +74,10 @@ class Room:
             if self.reduce(stage, QUEUE_FULL):
                 return True
         self.forced += 1
-        return self.reduce(Stage.GONE, QUEUE_FULL, claimed=lambda _: False)
+        straddling = self._store.standing_now().straddling
+        return self.reduce(
+            Stage.GONE, QUEUE_FULL, claimed=lambda held: straddling(held.first, held.last)
+        ) or self.reduce(Stage.GONE, QUEUE_FULL, claimed=lambda _: False)
 
     def _stages(self) -> Iterator[Stage]:
         """Yield what to try now, the least loss first."""
@@ -97,7 +103,9 @@ class Room:
         """
         store = self._store
         from_ = store.state.reduced_to[stage] if stage < Stage.GONE else 0
-        region, passed = self._region(from_, stage, up_to, claimed or self._claimed_now())
+        standing = store.standing_now()
+        left_alone = claimed or (lambda held: standing.untouchable(held.first, held.last))
+        region, passed = self._region(from_, stage, up_to, standing, left_alone)
         if region:
             with store.changing() as change:
                 try:
@@ -111,33 +119,37 @@ class Room:
         return bool(region)
 
     def _region(
-        self, after: int, stage: Stage, up_to: int | None, claimed: Claimed
+        self,
+        after: int,
+        stage: Stage,
+        up_to: int | None,
+        standing: Standing,
+        claimed: Claimed,
     ) -> tuple[list[Held], int]:
         """Return neighbouring blocks that a stage has not reached, and how far was looked.
 
         What became of the region before comes along if it is small: so gaps become one instead of
-        many, and a bucket that began there is thinned as one. But never from one side of a cursor
-        to the other, or its target would be told twice.
+        many, and a bucket that began there is thinned as one. But never from one side of an edge
+        to the other: a target has the one, and must be told of the other.
         """
-        positions = sorted(self._store.cursors())
-        everybody = positions[0] if positions else 0
-        after = max(after, everybody)  # What everybody has is not lost, only in the way.
+        after = max(after, standing.everybody)  # What everybody has is not lost, only in the way.
         most_bytes = REGION_SHARE * self._store.capacity_bytes
         region: list[Held] = []
         samples = size_bytes = body_bytes = 0
         for held in self._store.held_from(after):
             if up_to is not None and held.last > up_to:
                 break
-            if region and any(region[-1].last <= at < held.first for at in positions):
+            if region and standing.apart(region[-1].last, held.first):
                 if samples:
                     break
                 region = []
-            if claimed(held) or held.last <= after or not self._touches(held, stage):
+            left_alone = claimed(held) or standing.everyone_has(held.first, held.last)
+            if left_alone or held.last <= after or not self._touches(held, stage):
                 if samples:
                     break
                 after = max(after, held.last)
                 small = len(held.block) <= most_bytes / 2
-                free = held.last > everybody and not claimed(held)
+                free = held.last > standing.everybody and not left_alone
                 region = [held] if free and small and _comes_along(held, stage) else []
                 continue
             region.append(held)
@@ -152,11 +164,6 @@ class Room:
             ):
                 break
         return (region if samples else []), after
-
-    def _claimed_now(self) -> Claimed:
-        """Return whether targets may be delivering from a block, as of this moment."""
-        claims = [(at + 1, at + self._store.claim_records) for at in self._store.cursors()]
-        return lambda held: any(first <= held.last and held.first <= last for first, last in claims)
 
     def _touches(self, held: Held, stage: Stage) -> bool:
         """Return whether a stage may take something from a block."""
@@ -193,12 +200,9 @@ class Room:
         lost: list[Gap] = []
         older: list[Gap] = []
         for held in region:
-            if held.header is None:
-                raise BlockDamaged(f"the header of the block at {held.first}")
-            if held.header.gaps:
-                batch = open_batch(held.block, self._store.plan_by_id)
-                older += [gap for _, _, gap in batch.gaps]
-            lost += gaps_of(held.header, cause, self._store.plan_by_id)
+            missing, carried = self._store.gaps_without(held, cause)
+            lost += missing
+            older += carried
         return joined(lost), older
 
     def _reduced(

@@ -90,7 +90,9 @@ def _check(reader: QueueReader, first: int, last: int, block: bytes, found: Veri
     ):  # fmt: skip
         raise BlockDamaged("its header counts other records than its body holds")
     sequences = [record.sequence for record in records]
-    if sequences != sorted(sequences) or not sequences:
+    if sequences != sorted(sequences):
         raise BlockDamaged("its records are not in order")
-    if not first <= sequences[0] <= sequences[-1] <= last:
+    if not sequences and (header.plans or header.gaps):
+        raise BlockDamaged("it holds less than its header says")
+    if sequences and not first <= sequences[0] <= sequences[-1] <= last:
         raise BlockDamaged("its sequences are not those of its key")

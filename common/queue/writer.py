@@ -1,30 +1,32 @@
 """The queue as the normalizer sees it: the one process that appends and removes."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import lmdb
 import msgspec
 
-from common.block import Part, check_block, encode_block
+from common.block import Part, encode_block
 from common.clock import now_ns
 from common.errors import BlockDamaged, QueueUnusable
 from common.log import get_log
-from common.queue.aging import forget_marks, mark_interval_s, marked_before, put_mark
+from common.queue.aging import mark_interval_s, put_mark
 from common.queue.bounds import Bounds, WhenFull
 from common.queue.change import Change
 from common.queue.compaction import Compaction
 from common.queue.creation import closed, open_for_writing, renewed_epoch
+from common.queue.cutting import Cutting
 from common.queue.disk import capacity_on_disk, keep_ballast
-from common.queue.environment import KEY, PLAN_KEY, free_bytes, sealed, unsealed
+from common.queue.environment import PLAN_KEY, free_bytes, sealed, unsealed
 from common.queue.ledger import OPERATOR, QUEUE_AGE, QUEUE_NEW, Account
 from common.queue.losses import Changes, loss_of, unknown_gap
 from common.queue.reader import Tally
 from common.queue.room import Room
 from common.queue.state import Stage
 from common.queue.store import Held, QueueStore
+from common.queue.trimming import REMOVE_BLOCKS_MAX, Trimming, in_small_steps
 from common.records import Gap, Plan, Position
 
 MAP_SHARE = 0.8
@@ -32,9 +34,6 @@ MAP_SHARE = 0.8
 MAP_EXTRA_BYTES = 64 * 1024**2
 BLOCK_SAMPLES_MAX = 8_192
 """64 KiB of numbers: large blocks need long runs of free pages, which a full map may not have."""
-REMOVE_BLOCKS_MAX = 256
-"""Blocks removed in one transaction; LMDB copies every page it touches."""
-REMOVE_STEPS = (REMOVE_BLOCKS_MAX, 16, 1)
 MAP_FULL_TRIES = 8
 KEEP_BLOCKS = 64
 """The newest blocks stay even when delivered, for `tailrace tap` and for the curious."""
@@ -44,8 +43,6 @@ READ_AGAIN_SHARE = 0.95
 
 COUNTER_PREFIX = b"counter:"
 """Of keys in the database `meta`."""
-
-T = TypeVar("T")
 
 log = get_log(__name__)
 
@@ -59,6 +56,8 @@ class QueueWriter(QueueStore):
         super().__init__(environment, databases, path, bounds)
         self.room = Room(self)
         self.compaction = Compaction(self)
+        self.cutting = Cutting(self)
+        self.trimming = Trimming(self)
         self.keep_blocks = KEEP_BLOCKS
         self.appended_bytes = 0
         """Of blocks committed since the process started, before compaction."""
@@ -80,7 +79,12 @@ class QueueWriter(QueueStore):
         map_bytes = map_bytes or int(bounds.capacity_bytes / MAP_SHARE) + MAP_EXTRA_BYTES
         environment, databases, begun_anew = open_for_writing(path, map_bytes)
         queue = cls(environment, databases, path, bounds)
-        ahead = max(queue.all_cursors(), default=0) > queue.last_sequence()
+        come_to = [
+            at
+            for each in queue.all_cursors().values()
+            for at in (each.position, *(island.last for island in each.islands))
+        ]
+        ahead = max(come_to, default=0) > queue.last_sequence()
         if renewed_epoch(environment, databases, path, cursors_ahead=ahead):
             environment.close()
             environment, databases, _ = open_for_writing(path, map_bytes)
@@ -193,7 +197,9 @@ class QueueWriter(QueueStore):
         """Note now and then how old the queue's clock says the newest sequence is."""
         now_s = self.clock.now_s()
         if now_s >= self._marked_at_s:
-            self._marked_at_s = now_s + mark_interval_s(self.bounds.age_max_s)
+            ages = [self.bounds.age_max_s, *(each.age_max_s for each in self.limits.values())]
+            least_s = min((age_s for age_s in ages if age_s is not None), default=None)
+            self._marked_at_s = now_s + mark_interval_s(least_s)
             newest = change.state.next_sequence - 1
             put_mark(change.transaction, self._databases["ages"], newest, now_s)
 
@@ -215,13 +221,27 @@ class QueueWriter(QueueStore):
             return True
 
     def _upkeep(self) -> bool:
-        if self._trimmed(self.delivered, self.keep_blocks) or self._drop_aged():
+        if (
+            self.trimming.front(self.delivered, self.keep_blocks)
+            or self.trimming.beyond(self.keep_blocks)
+            or self._drop_aged()
+            or self.cutting.step()
+        ):
             return True
-        if self.room.wanted and (self._trimmed(self.delivered, 0) or self._give_up()):
+        if self.room.wanted and self._make_room():
             return True
         if free_bytes(self._path) < COMPACTION_FREE_BYTES:
             return False  # It copies before it frees; on a full disk that would end the process.
-        return self.compaction.step(self._newest_to_compact())
+        return self.compaction.step(self.before_the_newest(self.keep_blocks))
+
+    def _make_room(self) -> bool:
+        """Remove what nobody waits for, else cut off who waits for too much, else give up some."""
+        return bool(
+            self.trimming.front(self.delivered, 0)
+            or self.trimming.beyond(0)
+            or self.cutting.step()
+            or self._give_up()
+        )
 
     def trim(self, up_to: int) -> bool:
         """Remove blocks wholly at or before a sequence; True when more remain to be removed.
@@ -229,7 +249,7 @@ class QueueWriter(QueueStore):
         Small transactions: LMDB copies every page it touches, so one large delete on a full map
         fails and frees nothing. The newest blocks stay.
         """
-        return self._trimmed(up_to, self.keep_blocks) == REMOVE_BLOCKS_MAX
+        return self.trimming.front(up_to, self.keep_blocks) == REMOVE_BLOCKS_MAX
 
     def drop(self, up_to: int) -> None:
         """Drop every block that ends at or before a sequence because a person said so.
@@ -237,16 +257,16 @@ class QueueWriter(QueueStore):
         Only a block of which a target has had a part stays: no gap could tell that target apart
         what it has and what it lost.
         """
-        cursors = list(self.cursors())
+        standing = self.standing_now()
 
         def begun(held: Held) -> bool:
-            return any(held.first <= at < held.last for at in cursors)
+            return standing.straddling(held.first, held.last)
 
         def step(blocks_max: int) -> bool:
             self.room.blocks_max = blocks_max
             return self.room.reduce(Stage.GONE, OPERATOR, up_to=up_to, claimed=begun)
 
-        while _in_small_steps(step):
+        while in_small_steps(step):
             pass
 
     def fit_to_disk(self) -> None:
@@ -266,45 +286,17 @@ class QueueWriter(QueueStore):
         """Free the slots of readers that were killed; their snapshots would pin pages for ever."""
         self._environment.reader_check()
 
-    def _trimmed(self, up_to: int, keep_blocks: int) -> int:
-        """Remove some blocks that every target has; return how many."""
-        done: list[Held] = []
-        with self._reading() as transaction:
-            spare = int(transaction.stat(self._databases["blocks"])["entries"]) - keep_blocks
-        for held in self.held_from(0):
-            if len(done) >= min(spare, REMOVE_BLOCKS_MAX) or held.last > up_to:
-                break
-            done.append(held)
-        if done:
-            _in_small_steps(lambda count: self._remove_delivered(done[:count]))
-        return len(done)
-
-    def _remove_delivered(self, blocks: Sequence[Held]) -> None:
-        with self.changing() as change:
-            for held in blocks:
-                try:
-                    header = check_block(held.block)
-                except BlockDamaged as error:
-                    # It was told as a gap where it was read; here it is booked as one.
-                    self.gaps_of_lost_block(held, change, str(error))
-                    continue
-                change.remove(held.first, len(held.block), held.stage)
-                change.ledger.deliver(header, self.plan_by_id)
-            forget_marks(change.transaction, self._databases["ages"], blocks[-1].last)
-
     def _drop_aged(self) -> bool:
         """Drop one region of what is older than the configured age."""
         if self.bounds.age_max_s is None:
             return False
-        before_s = self.clock.now_s() - self.bounds.age_max_s
-        with self._reading() as transaction:
-            aged = marked_before(transaction, self._databases["ages"], before_s)
+        aged = self.marked_older(self.bounds.age_max_s)
         if not aged:
             return False
         if self.room.reduce(Stage.GONE, QUEUE_AGE, up_to=aged):
             return True
         with self.changing() as change:
-            forget_marks(change.transaction, self._databases["ages"], aged)
+            self.forget_marks(change, up_to=aged)
         return False
 
     def _wait_for_room(self) -> None:
@@ -312,43 +304,20 @@ class QueueWriter(QueueStore):
         while self.bounds.when_full is not WhenFull.STOP_READING and (
             self.used_bytes >= self.capacity_bytes
         ):
-            if not (self._trimmed(self.delivered, 0) or self._give_up()):
+            if not self._make_room():
                 return
 
     def _give_up(self) -> bool:
-        return _in_small_steps(self.room.step)
+        return in_small_steps(self.room.step)
 
     def _free_pages(self) -> None:
         """Make room in a map that is full, whatever the capacity says."""
-        if self._trimmed(self.delivered, 0):
+        if self.trimming.front(self.delivered, 0) or self.trimming.beyond(0):
             return
         if self.bounds.when_full is WhenFull.STOP_READING or not self._give_up():
             raise QueueUnusable(
                 f"the map of {self._path} is full, nothing in it may go; the next start widens it"
             )
-
-    def _newest_to_compact(self) -> int:
-        """Return the last sequence before the newest blocks, which may be gone in a moment."""
-        with self._reading() as transaction:
-            cursor = transaction.cursor(self._databases["blocks"])
-            if not cursor.last():
-                return 0
-            for _ in range(self.keep_blocks - 1):
-                if not cursor.prev():
-                    return 0
-            return int(KEY.unpack(cursor.key())[0]) - 1
-
-
-def _in_small_steps(remove: Callable[[int], T]) -> T:
-    """Remove many blocks, or as few as a full map lets go: a delete needs pages too."""
-    for count in REMOVE_STEPS:
-        try:
-            return remove(count)
-        except lmdb.MapFullError:
-            continue
-    raise QueueUnusable(
-        "the queue's map is full and refuses even one removal; the next start widens it"
-    )
 
 
 def _collected(parts: Sequence[Part | Gap]) -> Changes:

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from common.block import Layout, Part
-from common.queue import Bounds, QueueReader, QueueWriter, WhenFull
+from common.queue import Bounds, QueueReader, QueueWriter, Settled, WhenFull
 from common.queue.state import Stage
 from common.records import Column, GapRecord, LossClass, Plan, Record, ValueType
 
@@ -38,7 +38,7 @@ def filled(
     limits = Bounds(capacity_bytes=100 * 1024, **bounds)
     queue = QueueWriter.create(path / "queue", limits)
     queue.claim_records = 10
-    queue.cursors = lambda: cursors
+    queue.cursors = lambda: {str(i): Settled(at) for i, at in enumerate(cursors)}
     for i in range(scans):
         queue.append([scan(plan, i)], plans=[plan])
     return queue

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -179,8 +179,9 @@ class FedGateway:
         targets: Iterable[str] = ("uns",),
         columns: tuple[Column, ...] = COLUMNS,
         outbox_bytes: int = 16 * 1024**2,
+        limits: Mapping[str, str] | None = None,
     ) -> None:
-        """`queue` is the table [queue] of plant.toml."""
+        """`queue` is the table [queue] of plant.toml, `limits` more lines of a target's table."""
         self.folder = folder
         self.config_dir, self.data_dir = folder / "config", folder / "data"
         # Not below `folder`: a Unix socket's path has 107 bytes, and pytest's folders are deep.
@@ -193,6 +194,7 @@ class FedGateway:
         self._first_at_ns = (time.time_ns() // PERIOD_NS - 10_000_000) * PERIOD_NS
         self._targets = tuple(targets)
         self._queue_table = queue
+        self._limits = limits or {}
         self._outbox_bytes = outbox_bytes
 
     async def __aenter__(self) -> Self:
@@ -260,6 +262,7 @@ class FedGateway:
                 f'[targets.{name}]\nkind = "mqtt"\nhost = "localhost"\nport = {side.wan.port}\n'
                 f'ca_file = "{pki.ca_file}"\ncert_file = "{pki.client.cert_file}"\n'
                 f'key_file = "{pki.client.key_file}"\nin_flight_max = {in_flight_max}\n'
+                f"{self._limits.get(name, '')}\n"
                 for name, side in self.sides.items()
             )
         )

@@ -13,7 +13,7 @@ from common.block import Layout, Part
 from common.errors import TailraceError
 from common.places import Places
 from common.process import hold_role
-from common.queue import QueueReader, QueueWriter
+from common.queue import Island, QueueReader, QueueWriter
 from common.queue.verifying import verify
 from common.records import GapRecord, Plan, ValueType
 from console import queue_drop
@@ -157,6 +157,20 @@ def test_a_block_of_which_a_target_has_had_a_part_stays_and_is_named(where: Plac
     assert {each.target: each.samples for each in done.targets} == {"uns": 16, "lake": 24}
     assert remaining(where)[3:6] == [5, 6, 8]
     assert doomed_text(done, "Dropped")[-1].startswith("What lake has had a part of stays")
+
+
+def test_what_a_target_has_beyond_its_position_is_not_lost_to_it(where: Places) -> None:
+    """Seen to bite: by positions alone, lake was to lose what it had had."""
+    drained(where.data_dir, "lake", 4, Island(17, 24))
+
+    done = drop(where, Limit(up_to=40), silent)
+
+    waited = {each.target: each.samples for each in done.targets}
+    assert waited == {"uns": 7 * 8, "lake": 7 * 8}
+    reader = QueueReader.open(where.queue_dir)
+    gaps = [each for each in reader.read(after=4, up_to=16) if isinstance(each, GapRecord)]
+    reader.close()
+    assert sum(each.gap.samples for each in gaps if each.gap.cause != "outbox-full") == 3 * 8
 
 
 def test_before_a_time_means_read_before_it(where: Places) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from common.health import write_health
 from common.places import Places
-from common.queue import Account, Cursor, QueueReader
+from common.queue import Account, BacklogLimit, Cursor, Island, QueueReader, Settled
 from common.queue.ledger import Loss
 from common.queue.verifying import verify
 from common.records import GapRecord
@@ -28,11 +28,11 @@ def places(folder: Path, *targets: str) -> Places:
     return Places(folder, folder / "run", folder)
 
 
-def drained(folder: Path, target: str, sequence: int) -> None:
-    """Let a target have acknowledged everything up to a sequence."""
+def drained(folder: Path, target: str, sequence: int, *islands: Island) -> None:
+    """Let a target have acknowledged everything up to a sequence, and islands beyond."""
     reader = QueueReader.open(folder / "queue")
     cursor = Cursor.open(folder / "queue", target, epoch=reader.epoch)
-    cursor.advance(sequence)
+    cursor.advance(sequence, islands=islands)
     cursor.close()
     reader.close()
 
@@ -59,6 +59,51 @@ def test_what_waits_for_a_target_is_counted_to_the_sample(tmp_path: Path, positi
     assert uns.samples == sum(len(record.values) for record in data)
     assert uns.gaps == len(waiting) - len(data)
     assert (lake.target, lake.records, lake.samples, lake.gaps) == ("lake", 18, 48, 6)
+
+
+@pytest.mark.parametrize(("first", "last"), [(9, 12), (10, 21), (9, 40), (30, 29), (38, 38)])
+def test_what_a_target_has_beyond_its_position_does_not_wait(
+    tmp_path: Path, first: int, last: int
+) -> None:
+    """Also parts of blocks. Seen to bite: counted by the position alone."""
+    queue = create(tmp_path)
+    fill(queue, 10)
+    queue.close()
+    drained(tmp_path, "uns", 5, Island(first, last))
+    reader = QueueReader.open(tmp_path / "queue")
+    records = reader.read(after=5, records_max=10_000)
+    reader.close()
+    waiting = [record for record in records if not first <= record.sequence <= last]
+    data = [record for record in waiting if not isinstance(record, GapRecord)]
+
+    (uns,) = stat(places(tmp_path, "uns")).targets
+
+    assert (uns.acknowledged, uns.islands) == (5, [(first, last)])
+    assert (uns.records, uns.gaps) == (len(data), len(waiting) - len(data))
+    assert uns.samples == sum(len(record.values) for record in data)
+
+
+def test_a_target_that_was_cut_off_is_shown_with_what_it_never_gets(tmp_path: Path) -> None:
+    queue = create(tmp_path)
+    fill(queue, 10)
+    queue.claim_records = 8
+    queue.cursors = lambda: {"uns": Settled(40), "lake": Settled(4)}
+    queue.limits = {"lake": BacklogLimit(bytes_max=1)}
+    while queue.cutting.step():
+        pass
+    queue.close()
+    drained(tmp_path, "uns", 40)
+    drained(tmp_path, "lake", 4)
+
+    found = stat(places(tmp_path, "uns", "lake"))
+    uns, lake = found.targets
+
+    assert uns.cut_off is None
+    assert lake.cut_off is not None
+    assert (lake.cut_off.samples, lake.cut_off.up_to, lake.cut_off.told) == (7 * 8, 40, False)
+    assert (lake.records, lake.samples) == (2 * 3, 2 * 8), "its claim"
+    assert "cut off" in click.unstyle("\n".join(stat_text(found)))
+    assert "56 samples" in click.unstyle("\n".join(stat_text(found)))
 
 
 def test_delivered_is_what_every_target_has(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from common.clock import monotonic_s, now_ns
 from common.handoff import HandoffReceiver, HandoffSender, handoff_address
 from common.health import write_health
 from common.outbox import Outbox
-from common.queue import Bounds, Cursor, QueueWriter, WhenFull
+from common.queue import BacklogLimit, Bounds, Cursor, QueueWriter, Settled, WhenFull
 from common.records import (
     Column,
     CounterDelta,
@@ -146,7 +146,7 @@ async def test_a_broken_it_half_stops_trimming_not_collecting(
     assert house.told() == [1.0, 2.0, 3.0]
     assert "nothing is trimmed" in caplog.text
     targets = house.service._targets  # noqa: SLF001 - what the loop asks
-    assert targets.positions(house.queue.epoch) == {"uns": 0}
+    assert targets.settled(house.queue.epoch) == {}, "nobody has anything"
 
 
 async def test_cursors_are_read_from_the_side(tmp_path: Path) -> None:
@@ -158,8 +158,32 @@ async def test_cursors_are_read_from_the_side(tmp_path: Path) -> None:
 
     targets = Targets(tmp_path, tmp_path / "queue")
 
-    assert targets.positions(5) == {"uns": 17, "lake": 0}, "who has not begun has nothing"
-    assert targets.positions(6) == {"uns": 0, "lake": 0}, "another queue's positions say nothing"
+    nothing = Settled()
+    assert targets.settled(5) == {"uns": Settled(17), "lake": nothing}, "who has not begun"
+    assert targets.settled(6) == {"uns": nothing, "lake": nothing}, "another queue's say nothing"
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"),
+    [
+        ("backlog_max_h = 1.5", BacklogLimit(age_max_s=5400)),
+        ("backlog_max_mib = 3", BacklogLimit(bytes_max=3 * 1024**2)),
+        ("backlog_max_h = 0", None),
+        ("backlog_max_mib = -1", None),
+        ('backlog_max_h = "soon"', None),
+        ("", None),
+    ],
+)
+def test_a_limit_that_is_wrong_cuts_nobody_off(
+    tmp_path: Path, text: str, limit: BacklogLimit | None
+) -> None:
+    write_targets(tmp_path, "uns", text=text)
+    read = Targets(tmp_path, tmp_path / "queue").limits
+    write_targets(tmp_path, "uns", text=f"{text}\n[targets.uns\n")
+    unreadable = Targets(tmp_path, tmp_path / "queue").limits
+
+    assert read == ({} if limit is None else {"uns": limit})
+    assert unreadable == {}
 
 
 async def test_a_value_told_after_what_was_dropped_is_not_told_again(house: House) -> None:

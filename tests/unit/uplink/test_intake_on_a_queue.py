@@ -12,7 +12,7 @@ import pytest
 from test_intake import Kept, PlainQueue
 
 from common.block import Layout, Part
-from common.queue import Cursor, QueueWriter
+from common.queue import Cursor, QueueWriter, Settled
 from common.queue.ledger import QUEUE_FULL, THINNED
 from common.queue.state import Stage
 from common.records import Column, GapRecord, Plan, ValueType
@@ -52,7 +52,7 @@ class Uplink:
         self.drain: Drain = Drain(self.cursor.position)
         wording = UnsWording(Identity("g1", queue.epoch, "a", "a/_edge/g1"))
         self.intake = Intake(queue, self.cursor, self.drain, wording, ahead_records=AHEAD)
-        queue.cursors = lambda: [self.cursor.position]
+        queue.cursors = lambda: {"uns": Settled(self.cursor.position)}
         self.told: Counter[str] = Counter()
         """Samples that arrived, and samples that gaps name, by cause."""
         self.places: list[tuple[int, int]] = []

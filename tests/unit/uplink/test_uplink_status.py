@@ -105,6 +105,16 @@ def test_the_queue_is_told_as_the_normalizer_sees_it(tmp_path: Path) -> None:
     assert (status["queue_bytes"], status["capacity_bytes"]) == (80, 900)
 
 
+def test_a_target_that_was_cut_off_is_told_how_much_it_never_gets(tmp_path: Path) -> None:
+    cut_off = {"uns": {"at_ns": 5, "samples": 70}, "lake": {"at_ns": 6, "samples": 9}}
+    write_health(tmp_path, "normalizer", "running", {"queue": {"cut_off": cut_off}})
+
+    status = forms(Ledger({}), gateway_facts(tmp_path))[-1]
+
+    assert status["cut_off_samples"] == 70, "its own, and no other's"
+    assert "cut_off_samples" not in forms(Ledger({}))[-1]
+
+
 def test_the_gateways_clock_is_told_as_the_normalizer_sees_it(tmp_path: Path) -> None:
     write_health(tmp_path, "normalizer", "running", {"clock": "unsynchronised"})
 
