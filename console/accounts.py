@@ -94,6 +94,9 @@ class UplinkAccount(msgspec.Struct):
     refused: int = 0
     set_aside: int = 0
     in_flight: int = 0
+    lane: str | None = None
+    waiting: int | None = None
+    """Sequences that are not settled, those beyond the position left out that are."""
 
 
 def account(health: Health | None, kind: type[Account]) -> Account:

@@ -40,6 +40,7 @@ def drain_target(name: str, places: Places) -> None:
     target = target_builder_of(config.kind)(settings, surroundings)
     log.info("started", target=name, address=target.address)
     Uplink(
+        config=config,
         target=target,
         wording=wording_builder_of(config.payload)(config, identity),
         surroundings=surroundings,

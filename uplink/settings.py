@@ -6,7 +6,7 @@ struct of its own, because messages can be worded where no far side can be reach
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -18,6 +18,9 @@ Text = Annotated[str, Meta(max_length=256)]
 Host = Annotated[str, Meta(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9._:-]+$")]
 OptionalHost = Annotated[str, Meta(max_length=253, pattern=r"^[A-Za-z0-9._:-]*$")]
 Port = Annotated[int, Meta(ge=1, le=65_535)]
+
+
+Drain = Literal["", "live-first", "ordered"]
 
 
 class PayloadConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,8 +39,19 @@ class TargetConfig(PayloadConfig, frozen=True, kw_only=True, forbid_unknown_fiel
     key_file: File = ""
     user: Text = ""
     password_file: File = ""
+    drain: Drain = ""
+    """Empty: as fits the kind and the profile, which `live_first` says."""
+    backfill_share: Annotated[float, Meta(ge=0.05, le=0.95)] = 0.5
+    """Of in_flight_max, what the backlog may fill behind live values."""
+    backfill_rate_max_per_s: Annotated[float, Meta(ge=0, le=1_000_000)] = 0.0
+    """Messages of the backlog; 0: as fast as the far side takes them."""
     in_flight_max: Annotated[int, Meta(ge=1, le=IN_FLIGHT_MAX)] = 100
     """Messages published and not yet acknowledged; the far side may lower it."""
+
+    @property
+    def live_first(self) -> bool:
+        """True when current values go out before the backlog, in a lane of their own."""
+        return self.drain != "ordered"
 
     def __post_init__(self) -> None:
         """A certificate without its key proves nothing, a password needs a user."""

@@ -52,14 +52,17 @@ class Speaker:
             self._hold_status(blamed)
         self._own.clear()
 
-    def speak(self, connection: Connection, position: int) -> None:
-        """Publish the gateway's status when it is due and the window has room."""
+    def speak(self, connection: Connection, position: int, waiting: int) -> None:
+        """Publish the gateway's status when it is due and the window has room.
+
+        `position` is up to where everything is settled, `waiting` how many sequences are not.
+        """
         now_s = monotonic_s()
         if now_s < self._status_at_s or self._own or not connection.room:
             return
         self._status_at_s = now_s + STATUS_INTERVAL_S
         rejection: str | None = ""
-        for message in self._status_forms(position):
+        for message in self._status_forms(position, waiting):
             rejection = connection.rejection(message)
             if rejection is None:
                 self._own.add(connection.publish(message))
@@ -80,17 +83,16 @@ class Speaker:
             self._hold_status(reason)
         return True
 
-    def _status_forms(self, position: int) -> Sequence[Message]:
+    def _status_forms(self, position: int, waiting: int) -> Sequence[Message]:
         """Return the status to send; if it is too large, the next one; the last has no more to go.
 
         After a refusal only the last: a limit that was not announced may have been the reason.
         """
         report = self._report
-        depth = max(0, self._reader.last_sequence() - position)
         said = online_status(
             report.target,
-            "backfill" if depth > RECORDS_MAX else "live",
-            queue_depth=depth,
+            "backfill" if waiting > RECORDS_MAX else "live",
+            queue_depth=waiting,
             acked_sequence=position,
             set_aside=report.set_aside,
         )

@@ -122,7 +122,7 @@ def test_a_broker_that_restarts_in_mid_drain_costs_at_most_one_window_of_repeats
     broker = durable_broker(tmp_path / "broker", pki)
     with broker, wire_to(broker.port) as wire:
         subscriber = subscribe(broker.port)
-        site.configure(wire.port, in_flight_max=WINDOW)
+        site.configure(wire.port, drain="ordered", in_flight_max=WINDOW)
         last = site.fill(RECORDS, TAGS)
         process = site.start()
         wait_until(lambda: len(subscriber.messages) > len(ALL) // 10, "the drain is under way")
@@ -152,7 +152,7 @@ def test_a_line_that_is_cut_again_and_again_repeats_at_most_a_window_each_time(
     broker = MosquittoBroker(tmp_path / "broker", pki, settings=OPEN)
     with broker, wire_to(broker.port) as wire:
         subscriber = subscribe(broker.port)
-        site.configure(wire.port, in_flight_max=WINDOW)
+        site.configure(wire.port, drain="ordered", in_flight_max=WINDOW)
         last = site.fill(RECORDS, TAGS)
         site.start()
         for cut in range(1, cuts + 1):
@@ -214,7 +214,7 @@ def test_sigterm_in_mid_drain_ends_in_order_and_the_next_start_continues(
     broker = MosquittoBroker(tmp_path / "broker", pki, settings=OPEN)
     with broker, wire_to(broker.port) as wire:
         subscriber = subscribe(broker.port)
-        site.configure(wire.port, in_flight_max=WINDOW)
+        site.configure(wire.port, drain="ordered", in_flight_max=WINDOW)
         last = site.fill(RECORDS, TAGS)
         site.start()
         wait_until(lambda: len(subscriber.messages) > len(ALL) // 10, "the drain is under way")
@@ -247,7 +247,7 @@ def test_kill_9_in_mid_drain_loses_nothing(
     broker = MosquittoBroker(tmp_path / "broker", pki, settings=OPEN)
     with broker, wire_to(broker.port) as wire:
         subscriber = subscribe(broker.port)
-        site.configure(wire.port, in_flight_max=WINDOW)
+        site.configure(wire.port, drain="ordered", in_flight_max=WINDOW)
         last = site.fill(RECORDS, TAGS)
         for kill in range(1, kills + 1):
             site.start()

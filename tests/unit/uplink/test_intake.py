@@ -23,7 +23,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from common.queue.cursor import CLAIM_RECORDS
 from uplink.contract import Manner, Parcel, Verdict
 from uplink.drain import PAUSE_MOST_S, Drain, Item
-from uplink.intake import AHEAD_RECORDS, Intake
+from uplink.intake import AHEAD_RECORDS, Intake, Span, by_age
 
 CLAIM, AHEAD = 12, 6
 WINDOW = 5
@@ -115,9 +115,10 @@ class UplinkModel(RuleBasedStateMachine):
         self.drain: Drain[Parcel] = Drain(self.cursor.position)
         self.intake = Intake(
             self.queue,
-            self.cursor,
             self.drain,
             OneMessagePerSample(),
+            lambda: Span(self.cursor.position),
+            lambda records: by_age(records, 1_000),
             ahead_records=AHEAD,
         )
         self.flying: dict[int, Item[Parcel]] = {}
