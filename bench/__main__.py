@@ -4,7 +4,7 @@ import importlib
 import sys
 
 QUESTIONS = (
-    *("normalizer", "features", "queue", "storage", "outage"),
+    *("normalizer", "features", "queue", "storage", "outage", "backfill"),
     *("collectors", "opcua", "end_to_end"),
 )
 

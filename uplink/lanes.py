@@ -37,7 +37,7 @@ from uplink.intake import (
     by_age,
 )
 from uplink.lag import Lag
-from uplink.snapshot import HOLD_MOST_S, Snapshot
+from uplink.snapshot import HOLD_MOST_S, SLICE_RECORDS, Snapshot
 
 PAYLOAD_BYTES_MAX = 100 * 1024
 Records = Sequence[Record | GapRecord]
@@ -54,6 +54,8 @@ class Limits(NamedTuple):
     skip_min: int = RECORDS_MAX
     """The live lane does not jump over fewer sequences."""
     islands_max: int = ISLANDS_MAX
+    slice_records: int = SLICE_RECORDS
+    """Of the snapshot, fed at once."""
     hold_most_s: float = HOLD_MOST_S
     """For which the backlog waits for a value of the snapshot that is refused for now."""
 
@@ -247,11 +249,19 @@ class Lanes:
         drain = self.live.drain
         if self._quiet_until_s is not None:
             return Lull.DRY  # It is about to jump.
-        if self._following is not None and self._snapshot.wanted and drain.hungry:
-            self.live.intake.tell(self._snapshot.take(self._following, drain.read_after))
-            self._snapshot.fed(drain, now_s + self._limits.hold_most_s)
-        item = drain.next(now_s)
-        return item if item is not None else self.live.pull(now_s)
+        while self._following is not None and self._snapshot.wanted:
+            item = drain.next(now_s)
+            if item is not None:
+                return item
+            if not drain.hungry:
+                return Lull.PAUSED
+            limits = self._limits
+            records = self._snapshot.take(self._following, drain.read_after, limits.slice_records)
+            self.live.intake.tell(records)
+            self._snapshot.fed(drain, now_s + limits.hold_most_s)
+            if not records:
+                break  # The queue is not followed so far yet: what is new goes first.
+        return self.live.pull(now_s)
 
     def pull_backfill(self, now_s: float) -> Item[Parcel] | Lull:
         """Return the backfill lane's next message, or why there is none.

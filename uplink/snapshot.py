@@ -33,7 +33,7 @@ class Snapshot:
         self.wanted = up_to > after
         """True while some of it is not fed."""
 
-    def take(self, following: Following, read_after: int) -> list[Record]:
+    def take(self, following: Following, read_after: int, records_max: int) -> list[Record]:
         """Return what is to be fed now; nothing until the queue is followed as far as needed.
 
         That is as far as the live lane has read: what it has told is newer than anything here.
@@ -43,7 +43,7 @@ class Snapshot:
                 return []
             found = following.newest.records(after=self._after, up_to=self._up_to)
             self._records = deque(record for record in found if not self._on_island(record))
-        return [self._records.popleft() for _ in range(min(SLICE_RECORDS, len(self._records)))]
+        return [self._records.popleft() for _ in range(min(records_max, len(self._records)))]
 
     def fed(self, drain: Drain[Parcel], hold_until_s: float) -> None:
         """Note that the drain was fed with what was taken, and how long to wait for it."""
