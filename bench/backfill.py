@@ -238,8 +238,8 @@ def measure(samples: int) -> None:
         count = latest[0]["hist"] + latest[0]["live"]
         print(f"  backlog of {samples:,} samples, {run.backlog_bytes / 1e6:.0f} MB of blocks")
         print(
-            f"    drained in {took_s:.0f} s: {latest[0]['hist'] / took_s:,.0f} samples/s of it, uplink "
-            f" {spent_s / took_s:.0%} of a core, {spent_s / count * 1e6:.1f} µs a message"
+            f"    drained in {took_s:.0f} s: {latest[0]['hist'] / took_s:,.0f} samples/s of it, "
+            f"uplink {spent_s / took_s:.0%} of a core, {spent_s / count * 1e6:.1f} µs a message"
         )
         print(
             f"    live, append to subscriber: p50 {latest[1]['p50_ms']} ms, "
