@@ -10,10 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from narrow_line import narrow_line
 from scripted_broker import Published, ScriptedBroker, connack, disconnect, puback, take
-from test_uplink_outage import wire_to
 from uplink_rig import OPEN, ROOT, Site, Subscriber, make_plan, wait_until
+from wire import wire_to
 
 from common.clock import monotonic_s, now_ns
 from demo.broker import MosquittoBroker
@@ -225,10 +224,8 @@ def test_live_values_pass_on_a_line_of_64_kbit_a_second(
     Seen to bite: without the limit in bytes, the first probe came after 11 s.
     """
     with (
-        MosquittoBroker(
-            tmp_path / "broker", pki, settings=[*OPEN, "max_inflight_messages 1000"]
-        ) as broker,
-        narrow_line(broker.port, 8_000) as line,
+        MosquittoBroker(tmp_path / "broker", pki, settings=OPEN) as broker,
+        wire_to(broker.port, bytes_per_s=8_000) as line,
     ):
         subscriber = subscribe(broker.port)
         site.configure(line.port, in_flight_max=1_000, backfill_share=0.95, reply_timeout_s=60)

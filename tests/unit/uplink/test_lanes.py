@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from test_intake import Missing, PlainQueue, gaps_of
 
 from common.queue.cursor import Island
 from uplink.contract import Manner, Parcel, Verdict
@@ -23,7 +24,6 @@ from uplink.lanes import QUIET_MOST_S, Lanes, Limits, Lull
 
 CLAIM, AHEAD = 12, 6
 WINDOW = 5
-READ_AT_ONCE = 3
 SKIP_MIN = 4
 ISLANDS = 3
 TAGS = 4
@@ -36,15 +36,6 @@ class Kept:
 
     sequence: int
     samples: tuple[tuple[int, int], ...]
-
-
-@dataclass(frozen=True)
-class Missing:
-    """A gap."""
-
-    sequence: int
-    number: int
-    samples: frozenset[int]
 
 
 Entry = Kept | Missing
@@ -60,29 +51,6 @@ class Durable:
     def covers(self, sequence: int) -> bool:
         """Return whether a sequence is said to be settled."""
         return sequence <= self.position or any(a <= sequence <= b for a, b in self.islands)
-
-
-class PlainQueue:
-    """What QueueReader promises, as a list."""
-
-    def __init__(self, first: int) -> None:
-        self.last = first - 1
-        self.records: list[Entry] = []
-
-    def last_sequence(self) -> int:
-        return self.last
-
-    def read(
-        self, *, after: int, records_max: int = 1_000, up_to: int | None = None
-    ) -> list[Entry]:
-        """Return whole sequences; a few more than asked for."""
-        found = [
-            each
-            for each in self.records
-            if each.sequence > after and (up_to is None or each.sequence <= up_to)
-        ]
-        few = found[: min(records_max, READ_AT_ONCE)]
-        return [each for each in found if few and each.sequence <= few[-1].sequence]
 
 
 class PlainFollowing:
@@ -233,12 +201,7 @@ class TwoLanes(RuleBasedStateMachine):
                     self.spoilt.add(f"tag-{tag}")
             if left:
                 stays.append(replace(record, samples=left))
-        half = {each for each in lost if each % 3 == 0}
-        gaps = [
-            Missing(last, number, frozenset(part))
-            for number, part in enumerate(part for part in (half, lost - half) if part)
-        ]
-        self.queue.records = [*before, *stays, *gaps, *after]
+        self.queue.records = [*before, *stays, *gaps_of(lost, last), *after]
 
     @rule()
     def the_writer_trims(self) -> None:

@@ -4,9 +4,8 @@ Method: a line of so many bytes a second and so long a way is played in steps of
 own. What this cannot show: what live messages on the same line add to the times.
 """
 
-from dataclasses import dataclass
-
 import pytest
+from test_drain_accounting import Numbered
 
 from uplink.drain import Drain, Item
 from uplink.share import BYTES_FIRST, BackfillShare
@@ -14,15 +13,6 @@ from uplink.share import BYTES_FIRST, BackfillShare
 WINDOW = 1_000
 MESSAGE_BYTES = 200
 STEP_S = 0.001
-
-
-@dataclass(frozen=True)
-class Numbered:
-    sequence: int
-
-    @property
-    def last_sequence(self) -> int:
-        return self.sequence
 
 
 class Line:
