@@ -250,7 +250,7 @@ def measure(samples: int) -> None:
         print(
             f"    heard {verdict['distinct']:,} of {total:,} samples, "
             f"{verdict['repeats']:,} repeats, {verdict['disorder']} out of order in their lane, "
-            f"{verdict['wrongly_retained']} retained and history or neither"
+            f"{verdict['wrongly_retained']} wrongly retained or not"
         )
 
 

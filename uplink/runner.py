@@ -20,6 +20,7 @@ from uplink.patience import Patience
 from uplink.report import Report
 from uplink.settings import TargetConfig
 from uplink.share import BackfillShare
+from uplink.slicing import SlicingReader
 from uplink.speaking import Speaker
 from uplink.surroundings import Surroundings
 from uplink.window import ANSWER_WAIT_S, Window
@@ -59,7 +60,7 @@ class Uplink:
         following = None
         if config.live_first:
             following = Following(reader, surroundings.newest, after=cursor.position)
-        self._lanes = Lanes(reader, cursor, wording, following)
+        self._lanes = Lanes(SlicingReader(reader), cursor, wording, following)
         self._letters = Letters(cursor, wording, report)
         self._speaker = Speaker(surroundings, report, self._letters)
         self._patience = Patience()

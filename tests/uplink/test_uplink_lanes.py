@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from scripted_broker import Published, ScriptedBroker, connack, disconnect, puback, take
-from uplink_rig import OPEN, ROOT, Site, Subscriber, make_plan, wait_until
+from uplink_rig import OPEN, ROOT, Site, Subscriber, identifier, make_plan, wait_until
 from wire import wire_to
 
 from common.clock import monotonic_s, now_ns
@@ -118,6 +118,7 @@ def test_kill_9_in_mid_backfill_resumes_both_lanes(
         subscriber = subscribe(broker.port)
         site.configure(wire.port, in_flight_max=20)
         backlog_last = fill_backlog(site)
+        settled: list[tuple[int, set[int]]] = []
         for part in (1, 2, 3):
             site.start()
             goal = part * len(all_of(backlog_last)) // 5
@@ -141,6 +142,7 @@ def test_kill_9_in_mid_backfill_resumes_both_lanes(
                 lambda c=covered: {s for s, _ in subscriber.identities()} >= c,  # type: ignore[misc]
                 "what the cursor covers has arrived",
             )
+            settled.append((len(subscriber.payloads()), covered))
         site.start()
         wait_until(lambda: site.detail.get("acked_sequence") == last, "everything is settled")
         assert site.stop() == 0
@@ -151,6 +153,10 @@ def test_kill_9_in_mid_backfill_resumes_both_lanes(
     assert {place for place in places if place[0] <= backlog_last} == all_of(backlog_last)
     assert places == sorted(places), "history goes on where it was"
     assert len(ids) - len(set(ids)) <= 3 * 10 * 20, "not from its beginning"
+    for came, covered in settled:
+        later = [payload for payload in subscriber.payloads()[came:] if payload.get("hist")]
+        again = {identifier(payload)[0] for payload in later} & covered
+        assert again == set(), "what the cursor covers never comes again as history"
 
 
 def test_with_a_receive_maximum_of_1_both_lanes_get_through(site: Site, pki: Pki) -> None:

@@ -12,9 +12,12 @@ import pytest
 
 from common.block import NO_SOURCE_TIME, Layout, Part
 from common.queue import Bounds, QueueWriter
-from common.records import Column, Plan, Quality, Record, ValueType
+from common.queue.ledger import THINNED
+from common.queue.state import Stage
+from common.records import Column, Gap, GapRecord, Plan, Quality, Record, ValueType
 from uplink.following import Following
 from uplink.newest import Newest
+from uplink.slicing import SlicingReader
 
 TYPES = (
     ValueType.FLOAT64,
@@ -168,3 +171,29 @@ def test_what_was_read_already_is_noted_once_more_without_harm(queue: QueueWrite
     assert following.followed == queue.last_sequence()
     found = list(following.newest.records(after=0, up_to=1_000_000))
     assert found == newest_one_by_one(queue)
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_in_slices_the_queue_reads_as_it_does_whole(queue: QueueWriter, *, compacted: bool) -> None:
+    """Gaps too, and what a region that was dropped has left.
+
+    Seen to bite: with some of the gaps of one sequence cut off.
+    """
+    fill(queue)
+    queue.append([Gap("press", "process", "outbox-full", 1, 2, 3, 4)] * 3)
+    fill(queue, seed=2)
+    while compacted and queue.maintain():
+        pass
+    queue.claim_records = 0
+    queue.room.reduce(Stage.COARSE, THINNED, up_to=queue.last_sequence() // 3)
+    whole = queue.read(after=0, records_max=1_000_000)
+    slicing = SlicingReader(queue)
+
+    for records_max in (1, 3, 40):
+        for up_to in (None, queue.last_sequence() - 7):
+            found: list[Record | GapRecord] = []
+            after = 0
+            while some := slicing.read(after=after, records_max=records_max, up_to=up_to):
+                found += some
+                after = some[-1].sequence
+            assert found == [each for each in whole if up_to is None or each.sequence <= up_to]
