@@ -153,7 +153,8 @@ class Uplink:
         """Let the gateway speak of itself when it has something to say."""
         if self._lanes.one_at_a_time and self._lanes.in_flight:
             return  # A suspect is in flight: nothing of ours may share the blame.
-        self._speaker.speak(connection, self._lanes.position, self._lanes.waiting)
+        lanes = self._lanes
+        self._speaker.speak(connection, lanes.position, lambda: lanes.waiting)
 
     def _leave(self, connection: Connection) -> None:
         """Wait a little for the answers in flight, then say that we go."""

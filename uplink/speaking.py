@@ -4,7 +4,7 @@ These messages are nobody's records: nothing waits for them, and one that is ref
 again for a while, so that it never stands in the data's way.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from common.clock import monotonic_s
 from uplink.contract import Connection, Message, Verdict
@@ -52,17 +52,17 @@ class Speaker:
             self._hold_status(blamed)
         self._own.clear()
 
-    def speak(self, connection: Connection, position: int, waiting: int) -> None:
+    def speak(self, connection: Connection, position: int, waiting: Callable[[], int]) -> None:
         """Publish the gateway's status when it is due and the window has room.
 
-        `position` is up to where everything is settled, `waiting` how many sequences are not.
+        `position` is up to where everything is settled, `waiting` says how many sequences are not.
         """
         now_s = monotonic_s()
         if now_s < self._status_at_s or self._own or not connection.room:
             return
         self._status_at_s = now_s + STATUS_INTERVAL_S
         rejection: str | None = ""
-        for message in self._status_forms(position, waiting):
+        for message in self._status_forms(position, waiting()):
             rejection = connection.rejection(message)
             if rejection is None:
                 self._own.add(connection.publish(message))

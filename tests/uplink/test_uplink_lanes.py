@@ -227,7 +227,7 @@ def test_live_values_pass_on_a_line_of_64_kbit_a_second(
 ) -> None:
     """A window of 1,000 messages of the backlog would be half a minute of such a line.
 
-    Seen to bite: without the limit in bytes, the first probe came after 11 s.
+    Seen to bite: without the limit in bytes, a probe came after 22 s.
     """
     with (
         MosquittoBroker(tmp_path / "broker", pki, settings=OPEN) as broker,
