@@ -6,6 +6,10 @@ queue and what follows it are plain lists with the promises of QueueReader and F
 side is a set and a table of retained messages. What this cannot show: that the real queue leaves
 the claims alone (tests/model does), and a writer that decided to drop what the live lane has just
 jumped to.
+
+Seen to bite: a look at the queue between two slices of a snapshot; no snapshot after a restart; a
+backfill lane that reads past its hole, or leaves it one sequence early; a live lane that counts its
+claim from the position; history that is retained; an island up to what was read instead of settled.
 """
 
 from collections.abc import Iterator, Sequence
@@ -433,9 +437,13 @@ class Jumped:
         )
         for _ in range(8):
             self.append()
-        self.lanes.connected(10_000, 0.0)
-        cursor.islands = self.lanes.islands
+        self.cursor = cursor
         self.ticket = 0
+        self.connect()
+
+    def connect(self) -> None:
+        self.lanes.connected(10_000, 0.0)
+        self.cursor.islands = self.lanes.islands
 
     def append(self) -> None:
         self.queue.last += 1
@@ -508,3 +516,37 @@ def test_the_live_lane_settles_nothing_by_what_it_tells_once_more() -> None:
     assert it.lanes.islands == (Island(9, 8),)
     it.take()
     assert it.lanes.islands == (Island(9, 8),)
+
+
+def test_where_there_is_no_room_for_another_island_the_smallest_is_forgotten() -> None:
+    """And the live lane jumps all the same. Seen to bite: with islands without a limit."""
+    it = Jumped()
+    for width in (3, 1, 4, 5):
+        for _ in range(width):
+            it.append()
+        it.live()
+        it.take()
+        for _ in range(SKIP_MIN + 1):
+            it.append()
+        it.connect()
+
+    widths = [last - first + 1 for first, last in it.lanes.islands]
+    assert widths == [4, 5, 0], "the last one is where the live lane goes on"
+    assert it.lanes.islands[-1].first == it.queue.last + 1
+
+
+def test_while_a_message_is_suspected_the_live_lane_does_not_jump() -> None:
+    """Or what it had done would be forgotten with every connection that it ends.
+
+    Seen to bite: with a jump on every connection.
+    """
+    it = Jumped()
+    it.append()
+    assert it.live() == [9]
+    it.lanes.live.drain.disconnected(blamed="packet too large", others=True)
+    for _ in range(SKIP_MIN + 1):
+        it.append()
+
+    it.connect()
+
+    assert it.live() == [9, 10, 11, 12, 13, 14], "in order, the suspect first"
