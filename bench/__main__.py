@@ -4,7 +4,7 @@ import importlib
 import sys
 
 QUESTIONS = (
-    *("normalizer", "features", "queue", "storage", "outage", "payloads"),
+    *("normalizer", "features", "queue", "storage", "outage", "backfill", "payloads"),
     *("collectors", "opcua", "publish", "end_to_end", "kafka", "sparkplug"),
 )
 

@@ -108,6 +108,9 @@ class UplinkAccount(msgspec.Struct):
     retried: int = 0
     retry_waiting: int = 0
     in_flight: int = 0
+    lane: str | None = None
+    waiting: int | None = None
+    """Sequences that are not settled, those beyond the position left out that are."""
 
 
 def account(health: Health | None, kind: type[Account]) -> Account:

@@ -88,6 +88,8 @@ class UplinkStatus(msgspec.Struct, kw_only=True):
     last_ack_age_s: float | None
     behind: int | None
     """Records committed and not yet acknowledged by this target."""
+    lane: str | None
+    """`live`, or `backfill` while there is a backlog behind current values; None: not told."""
     published: int
     refused: int
     set_aside: int
@@ -306,6 +308,13 @@ def _clock(normalizer: Health | None) -> ClockStatus | None:
     return ClockStatus(state=told.clock, steps=told.clock_steps, last_step_s=told.clock_step_s)
 
 
+def _behind(told: UplinkAccount, last: int | None) -> int | None:
+    """Return how many sequences are not settled, by the uplink's word where it has one."""
+    if told.waiting is not None:
+        return told.waiting
+    return None if last is None else max(0, last - told.acked_sequence)
+
+
 def _uplinks(fresh: dict[str, Health], at_ns: int, queue_dir: Path) -> list[UplinkStatus]:
     queue = account(fresh.get("normalizer"), NormalizerAccount).queue
     last = queue.last_sequence if queue else None
@@ -316,7 +325,8 @@ def _uplinks(fresh: dict[str, Health], at_ns: int, queue_dir: Path) -> list[Upli
             process=process,
             state=told.state,
             last_ack_age_s=_age_s(at_ns, told.last_ack_at_ns),
-            behind=None if last is None else max(0, last - told.acked_sequence),
+            behind=_behind(told, last),
+            lane=told.lane,
             published=told.published,
             refused=told.refused,
             set_aside=told.set_aside,

@@ -132,6 +132,7 @@ def _uplinks(status: Status) -> list[str]:
         (
             each.target,
             each.state,
+            each.lane or "-",
             span(each.last_ack_age_s),
             count(each.behind),
             count(each.published),
@@ -140,7 +141,7 @@ def _uplinks(status: Status) -> list[str]:
         )
         for each in status.uplinks
     ]
-    header = ("TARGET", "STATE", "LAST ACK", "BEHIND", "PUBLISHED", "REFUSED", "SET ASIDE")
+    header = ("TARGET", "STATE", "LANE", "LAST ACK", "BEHIND", "PUBLISHED", "REFUSED", "SET ASIDE")
     return table(header, rows, [_remarks(each) for each in status.uplinks]) if rows else []
 
 

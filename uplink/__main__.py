@@ -51,6 +51,7 @@ def drain_target(name: str, places: Places) -> None:
     target = target_builder_of(config.kind, config.payload)(settings, surroundings)
     log.info("started", target=name, address=target.address)
     Uplink(
+        config=config,
         target=target,
         wording=worded_for(wording, config),
         surroundings=surroundings,

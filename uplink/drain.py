@@ -12,7 +12,8 @@ Order
     Messages are handed out in the order fed: by sequence, and within one sequence as the queue
     has them. One that was refused for now is handed out again only when nothing else is in
     flight, before anything new; by then a newer message of its topic may have been taken, and
-    `superseded` says so, so that it is not retained over the newer one.
+    `superseded` says so, so that it is not retained over the newer one. Records that stand before
+    the position may be fed too, to be told once more: they settle nothing.
 
 Limits
     Memory: the records fed (the caller feeds only when `hungry`), and one entry per topic.
@@ -40,7 +41,7 @@ class Sequenced(Protocol):
 
     @property
     def sequence(self) -> int:
-        """Its position in the queue; never smaller than the last of anything fed before."""
+        """Its position in the queue; of what is not told once more, never smaller than the last."""
         ...
 
     @property
@@ -129,7 +130,8 @@ class Drain(Generic[R]):
         self.in_flight_bytes = 0
         """Payload of what is in flight."""
         self._unsettled: deque[_Unsettled[R]] = deque()
-        self._fresh: deque[Iterator[Item[R]]] = deque()
+        self._fresh: deque[tuple[int, Iterator[Item[R]]]] = deque()
+        """(sequence, messages not handed out yet) of each record."""
         self._again: deque[Item[R]] = deque()
         self._refused: list[Item[R]] = []
         self._resume_at_s = 0.0
@@ -137,6 +139,20 @@ class Drain(Generic[R]):
         self._newest: dict[str, Place] = {}
         self._settled_aside: list[SetAside[R]] = []
         self._suspects = 0
+        self.fed = 0
+        """Records fed, ever."""
+        self.finished = 0
+        """Of those, the ones that are settled with all that were fed before them."""
+
+    @property
+    def handed_out(self) -> int:
+        """The last sequence of which nothing waits to be handed out for the first time."""
+        return self._fresh[0][0] - 1 if self._fresh else self.read_after
+
+    @property
+    def put_off(self) -> bool:
+        """True while a message that was refused for now waits for its next try."""
+        return bool(self._refused) or any(item.put_off for item in self._again)
 
     @property
     def hungry(self) -> bool:
@@ -156,7 +172,8 @@ class Drain(Generic[R]):
             at = record.last_sequence
             unsettled = _Unsettled(record, rank, total)
             self._unsettled.append(unsettled)
-            self._fresh.append(_items(unsettled))
+            self._fresh.append((record.sequence, _items(unsettled)))
+            self.fed += 1
         if at is not None:
             self.pass_over(at)
 
@@ -164,6 +181,26 @@ class Drain(Generic[R]):
         """Note that up to a sequence there is nothing more than what was fed."""
         self.read_after = max(sequence, self.read_after)
         self._advance()
+
+    def jump(self, first: int) -> list[SetAside[R]]:
+        """Forget everything that is not settled and go on at a sequence, beyond the position.
+
+        What lies between is somebody else's now, who publishes it again. Answers to what is in
+        flight change nothing any more. Returns what was set aside and is forgotten with it.
+        """
+        forgotten = self._settled_aside
+        for unsettled in self._unsettled:
+            forgotten += unsettled.set_aside
+        self._settled_aside = []
+        self._unsettled.clear()
+        self._fresh.clear()
+        self._again.clear()
+        self._refused.clear()
+        self.in_flight.clear()
+        self.in_flight_bytes = self._suspects = 0
+        self.finished = self.fed
+        self.position = self.read_after = first - 1
+        return forgotten
 
     def next(self, now_s: float) -> Item[R] | None:
         """Return the message to publish now, None when there is none or a pause lasts.
@@ -178,7 +215,7 @@ class Drain(Generic[R]):
         if self._again:
             return self._again.popleft()
         while self._fresh:
-            item = next(self._fresh[0], None)
+            item = next(self._fresh[0][1], None)
             if item is not None:
                 return item
             self._fresh.popleft()
@@ -251,7 +288,7 @@ class Drain(Generic[R]):
         """Return the position and what was set aside up to it, once each."""
         position = self.position
         aside = [a for a in self._settled_aside if a.item.record.last_sequence <= position]
-        del self._settled_aside[: len(aside)]  # They are in order of sequence.
+        del self._settled_aside[: len(aside)]  # They are in the order in which they were fed.
         return Settled(position, aside)
 
     def _settle(self, item: Item[R]) -> None:
@@ -264,10 +301,10 @@ class Drain(Generic[R]):
     def _advance(self) -> None:
         while self._unsettled and not self._unsettled[0].remaining:
             self._settled_aside += self._unsettled.popleft().set_aside
+            self.finished += 1
         # Not the sequence of the last one settled: another of the same sequence may follow it.
-        self.position = (
-            self._unsettled[0].record.sequence - 1 if self._unsettled else self.read_after
-        )
+        reached = self._unsettled[0].record.sequence - 1 if self._unsettled else self.read_after
+        self.position = max(self.position, reached)  # What is told once more stands before it.
 
 
 def _items(unsettled: _Unsettled[R]) -> Iterator[Item[R]]:

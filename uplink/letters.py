@@ -5,12 +5,14 @@ here, bounded by `congested`. When the store is nearly full nothing more is publ
 that has no place would be a loss.
 """
 
+from collections.abc import Sequence
+
 from common.clock import monotonic_s, now_ns
 from common.log import get_log
 from common.queue import Cursor, DeadLetter
-from common.queue.cursor import SET_ASIDE_MAX
+from common.queue.cursor import SET_ASIDE_MAX, Island
 from uplink.contract import Parcel, Wording
-from uplink.drain import Drain, Item, SetAside
+from uplink.drain import Item, SetAside, Settled
 from uplink.report import Report
 from uplink.settings import IN_FLIGHT_MAX
 
@@ -53,13 +55,21 @@ class Letters:
         self._last_reason = reason
         self.tell_once(item.topic, reason)
 
-    def store(self, drain: Drain[Parcel]) -> None:
-        """Make the drain's position and the letters up to it durable, in one commit."""
-        position, aside = drain.settled()
-        self._cursor.advance(position, [self._letter(each) for each in aside])
+    def store(self, settled: Settled[Parcel], islands: Sequence[Island] = ()) -> None:
+        """Make the position, its islands and the letters that they cover durable, in one commit."""
+        position, aside = settled
+        letters = [self._letter(each) for each in aside]
+        self._cursor.advance(position, letters, islands=islands)
+        self._report.acked_sequence = position
+        self._covered(aside)
+
+    def forget(self, aside: Sequence[SetAside[Parcel]]) -> None:
+        """Drop letters that wait: their messages are published again."""
+        self._covered(aside)
+
+    def _covered(self, aside: Sequence[SetAside[Parcel]]) -> None:
         self._waiting -= len(aside)
         self._waiting_bytes -= sum(len(each.item.payload) for each in aside)
-        self._report.acked_sequence = position
         if aside:
             self.look()
 

@@ -37,6 +37,20 @@ class Report:
         self.retry_waiting = 0
         """Messages of that store that a person wants published again."""
         self.in_flight = 0
+        self.waiting: int | None = None
+        """Sequences of the queue that are not settled; None before the queue is open."""
+        self.backlog = 0
+        """Of those, the ones that the backfill lane has before it."""
+
+    @property
+    def lane(self) -> str:
+        """`backfill` while there is a backlog behind current values, else `live`."""
+        return "backfill" if self.backlog else "live"
+
+    @property
+    def due(self) -> bool:
+        """True when the health file should be written again."""
+        return monotonic_s() >= self._due_at_s
 
     def detail(self) -> dict[str, Any]:
         """Return the account as the health file carries it."""
@@ -56,11 +70,14 @@ class Report:
             "retried": self.retried,
             "retry_waiting": self.retry_waiting,
             "in_flight": self.in_flight,
+            "lane": self.lane,
+            "waiting": self.waiting,
+            "backlog": self.backlog,
         }
 
     def write_when_due(self) -> None:
         """Write the health file when a second has passed since the last time."""
-        if monotonic_s() >= self._due_at_s:
+        if self.due:
             self.write()
 
     def write(self) -> None:

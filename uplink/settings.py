@@ -25,6 +25,7 @@ Port = Annotated[int, Meta(ge=1, le=65_535)]
 
 TopicName = Annotated[str, Meta(max_length=1_024, pattern=r"^[^+#\x00]*$")]
 UmhContract = Annotated[str, Meta(max_length=64, pattern=r"^_[A-Za-z0-9-][A-Za-z0-9_-]*$")]
+Drain = Literal["", "live-first", "ordered"]
 
 
 class PayloadConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +58,12 @@ class TargetConfig(PayloadConfig, frozen=True, kw_only=True, forbid_unknown_fiel
     key_file: File = ""
     user: Text = ""
     password_file: File = ""
+    drain: Drain = ""
+    """Empty: as fits the kind and the profile, which `live_first` says."""
+    backfill_share: Annotated[float, Meta(ge=0.05, le=0.95)] = 0.5
+    """Of in_flight_max, what the backlog may fill behind live values."""
+    backfill_rate_max_per_s: Annotated[float, Meta(ge=0, le=1_000_000)] = 0.0
+    """Messages of the backlog; 0: as fast as the far side takes them."""
     in_flight_max: Annotated[int, Meta(ge=1, le=IN_FLIGHT_MAX)] = 100
     """Messages published and not yet acknowledged; the far side may lower it."""
     backlog_max_h: BacklogHours = 0
@@ -68,6 +75,11 @@ class TargetConfig(PayloadConfig, frozen=True, kw_only=True, forbid_unknown_fiel
     def secrets(self) -> tuple[str, ...]:
         """The keys whose files only the owner may read."""
         return ("key_file", "password_file")
+
+    @property
+    def live_first(self) -> bool:
+        """True when current values go out before the backlog, in a lane of their own."""
+        return self.drain != "ordered"
 
     def __post_init__(self) -> None:
         """A certificate without its key proves nothing, a password needs a user."""

@@ -4,7 +4,7 @@ These messages are nobody's records: nothing waits for them, and one that is ref
 again for a while, so that it never stands in the data's way.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -64,23 +64,32 @@ class Speaker:
         if self._meta is not None:
             self._meta.disconnected(blamed, monotonic_s())
 
-    def speak(self, connection: Connection, position: int, *, suspicious: bool) -> None:
+    def speak(
+        self,
+        connection: Connection,
+        position: int,
+        waiting: Callable[[], int],
+        *,
+        suspicious: bool,
+    ) -> None:
         """Publish what is due and the window has room for.
 
+        `position` is up to where everything is settled, `waiting` says how many sequences are not.
         Only the status while `suspicious`: then messages are tried one at a time.
         """
         now_s = monotonic_s()
         if now_s >= self._status_at_s and not self._own and connection.room:
-            self._say_status(connection, position, now_s)
+            self._say_status(connection, position, waiting(), now_s)
         meta = self._meta
         if meta is not None and not suspicious and meta.wants_to_speak(now_s):
-            caught_up = self._reader.last_sequence() <= position
-            meta.speak(connection, now_s, caught_up=caught_up)
+            meta.speak(connection, now_s, caught_up=not waiting())
 
-    def _say_status(self, connection: Connection, position: int, now_s: float) -> None:
+    def _say_status(
+        self, connection: Connection, position: int, waiting: int, now_s: float
+    ) -> None:
         self._status_at_s = now_s + STATUS_INTERVAL_S
         rejection: str | None = ""
-        for message in self._status_forms(position):
+        for message in self._status_forms(position, waiting):
             rejection = connection.rejection(message)
             if rejection is None:
                 self._own.add(connection.publish(message))
@@ -102,17 +111,16 @@ class Speaker:
             self._hold_status(reason)
         return True
 
-    def _status_forms(self, position: int) -> Sequence[Message]:
+    def _status_forms(self, position: int, waiting: int) -> Sequence[Message]:
         """Return the status to send; if it is too large, the next one; the last has no more to go.
 
         After a refusal only the last: a limit that was not announced may have been the reason.
         """
         report = self._report
-        depth = max(0, self._reader.last_sequence() - position)
         said = online_status(
             report.target,
-            "backfill" if depth > RECORDS_MAX else "live",
-            queue_depth=depth,
+            "backfill" if waiting > RECORDS_MAX else "live",
+            queue_depth=waiting,
             acked_sequence=position,
             set_aside=report.set_aside,
         )

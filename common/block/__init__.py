@@ -18,7 +18,7 @@ Where things are
     compact     the compact form, both ways        floats   floats as the integers they were made of
     decode      blocks → records, or a batch       runs     arithmetic on runs of equal items
     batch       records as arrays                  parts    scans before they have a sequence
-    thinning    which samples stay
+    thinning    which samples stay                 slices   large blocks, read in parts
 
 Limits
     2**20 samples and records, 65,535 plans, 64 MiB unpacked: more is refused, by writers too.
@@ -38,6 +38,7 @@ from common.block.header import (
     read_header,
 )
 from common.block.parts import NO_SOURCE_TIME, Layout, Part
+from common.block.slices import SlicedBlock
 from common.block.thinning import thinned
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "PlacedGap",
     "PlanCount",
     "Section",
+    "SlicedBlock",
     "check_block",
     "decode_block",
     "encode_batch",

@@ -88,6 +88,24 @@ class Section(msgspec.Struct, frozen=True, eq=False, kw_only=True):
             source_at_ns=None if self.source_at_ns is None else self.source_at_ns[places],
         )
 
+    def between(self, low: int, high: int, starts: npt.NDArray[Any]) -> "Section":
+        """Return the records low ≤ n < high of a section that stands record by record.
+
+        `starts` is where the samples of each record begin, and where the last one's end.
+        """
+        some = slice(int(starts[low]), int(starts[high]))
+        return msgspec.structs.replace(
+            self,
+            sequences=self.sequences[low:high],
+            read_at_ns=self.read_at_ns[low:high],
+            record=self.record[some] - np.uint32(low),
+            column=self.column[some],
+            bits=self.bits[some],
+            null=None if self.null is None else self.null[some],
+            quality=None if self.quality is None else self.quality[some],
+            source_at_ns=None if self.source_at_ns is None else self.source_at_ns[some],
+        )
+
     def by_column(self) -> "Section":
         """Return the section tag by tag, of one that stands record by record."""
         return self if self.records <= 1 else self.taken(in_order(self.column))

@@ -31,7 +31,7 @@ def decode_block(block: bytes, plan_of: PlanOf) -> list[Record | GapRecord]:
     _, sections, gaps = _read(block, plan_of)
     records: list[Record | GapRecord] = []
     for section, order in sections:
-        records += _records(section if order == RECORD_ORDER else section.by_record())
+        records += records_of(section if order == RECORD_ORDER else section.by_record())
     records += [GapRecord(gap.sequence, gap.gap, gap.number) for gap in gaps]
     if len(sections) > 1 or gaps:
         records.sort(key=attrgetter("sequence"))
@@ -112,7 +112,7 @@ def _section(
     )
 
 
-def _records(section: Section) -> list[Record]:
+def records_of(section: Section) -> list[Record]:
     """Return the records of a section whose samples stand record by record."""
     width = len(section.plan.columns)
     values = _values(section)

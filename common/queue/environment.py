@@ -107,6 +107,15 @@ def check_format(path: Path) -> None:
         raise FormatUnknown(f"it has format {found.decode(errors='replace')}, this is {FORMAT}")
 
 
+def file_id(path: Path) -> tuple[int, int] | None:
+    """Return device and inode of a queue's file; None when there is none."""
+    try:
+        status = (path / DATA_FILE).stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 def sync_folder(path: Path) -> None:
     """Make names in a folder durable; LMDB does not (measured with strace)."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

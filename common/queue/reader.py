@@ -21,6 +21,7 @@ from common.queue.environment import (
     bytes_of,
     check_format,
     explained,
+    file_id,
     open_environment,
     unsealed,
 )
@@ -74,7 +75,7 @@ class QueueReader:
         self._databases = databases
         self._path = path
         self._target = target
-        self._file_id = _file_id(path)
+        self._file_id = file_id(path)
         self._look_at_s = 0.0
         self._plans: dict[int, Plan] = {}
         self._stored_epoch: bytes | None = None
@@ -119,7 +120,7 @@ class QueueReader:
         now_s = monotonic_s()
         if now_s >= self._look_at_s:
             self._look_at_s = now_s + LOOK_INTERVAL_S
-            if _file_id(self._path) != self._file_id:
+            if file_id(self._path) != self._file_id:
                 raise QueueUnusable(f"the queue at {self._path} was removed or replaced")
 
     def _state_in(self, transaction: Any) -> QueueState:
@@ -186,6 +187,13 @@ class QueueReader:
             return CutOff()
         stored = transaction.get(cut_key(self._target), db=self._databases["meta"])
         return decoded(stored, self._target)
+
+    def cut_ahead(self, after: int) -> bool:
+        """Return whether this reader's target is cut off from something after a sequence."""
+        if not self._target:
+            return False
+        with self._reading() as transaction:
+            return next_span(self._own_cut_in(transaction).spans, after) is not None
 
     def cut_offs(self) -> dict[str, CutOff]:
         """Return target → what it was cut off from, of every target that ever was."""
@@ -388,11 +396,3 @@ def _first_at_ns(block: bytes) -> int:
     """Return the earliest read time a block claims; for showing an age, nothing more."""
     header = header_or_none(block)
     return header.first_at_ns if header else 0
-
-
-def _file_id(path: Path) -> tuple[int, int] | None:
-    try:
-        status = (path / DATA_FILE).stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino

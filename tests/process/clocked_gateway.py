@@ -156,7 +156,7 @@ class ClockedGateway:
         (self.config_dir / "it" / "cloud.toml").write_text(
             f'[targets.uns]\nkind = "mqtt"\nhost = "localhost"\nport = {self._broker.port}\n'
             f'ca_file = "{pki.ca_file}"\ncert_file = "{pki.client.cert_file}"\n'
-            f'key_file = "{pki.client.key_file}"\n'
+            f'key_file = "{pki.client.key_file}"\ndrain = "ordered"\n'
         )
 
     def _command(self, name: str) -> list[str]:

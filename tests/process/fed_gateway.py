@@ -14,7 +14,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -93,7 +93,7 @@ class Named(NamedTuple):
 class FarSide:
     """One target: its broker, the line to it, and a subscriber that keeps what arrives."""
 
-    def __init__(self, name: str, folder: Path, pki: Pki) -> None:
+    def __init__(self, name: str, folder: Path, pki: Pki, drain: str) -> None:
         self.name = name
         self.broker = EmbeddedBroker(folder / name, pki)
         port = free_port()
@@ -106,8 +106,9 @@ class FarSide:
         self.samples: dict[str, tuple[str, int]] = {}
         """identity → (column, scan), in the order of first arrival"""
         self.gaps: dict[str, Named] = {}
-        self.order: list[tuple[int, int]] = []
-        """(sequence, 0 for data and 1 + number for gaps) of every first arrival"""
+        self.order: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
+        """By lane, (sequence, 0 for data and 1 + number for gaps) of every first arrival"""
+        self.drain = drain
         self.wrong: list[str] = []
         """Messages that are not what was read, or not what they were the first time."""
         self._pki = pki
@@ -143,10 +144,13 @@ class FarSide:
             return
         _, _, sequence, index = identity.split(":")
         if index.startswith("gap"):
-            self.order.append((int(sequence), 1 + int(index[3:] or 0)))
+            # With two lanes nothing says which of them a gap came by.
+            lane = self.drain if self.drain == "ordered" else "gaps"
+            self.order[lane].append((int(sequence), 1 + int(index[3:] or 0)))
             self.gaps[identity] = self._named(payload)
             return
-        self.order.append((int(sequence), 0))
+        history = self.drain != "ordered" and payload.get("hist")
+        self.order["history" if history else self.drain].append((int(sequence), 0))
         name, scan = message.topic.rpartition("/")[2], payload["timestamp_ms"] - self.first_at_ms
         expected = value_of(name, scan)
         if isinstance(expected, bytes):
@@ -180,8 +184,14 @@ class FedGateway:
         columns: tuple[Column, ...] = COLUMNS,
         outbox_bytes: int = 16 * 1024**2,
         limits: Mapping[str, str] | None = None,
+        drain: str = "ordered",
     ) -> None:
-        """`queue` is the table [queue] of plant.toml, `limits` more lines of a target's table."""
+        """`queue` is the table [queue] of plant.toml; `drain` that of every target.
+
+        In order unless told otherwise: what came first and is to come again as history may be
+        named in a gap as well, so that two lanes allow no exact sums while a queue is full.
+        `limits` are more lines of a target's table.
+        """
         self.folder = folder
         self.config_dir, self.data_dir = folder / "config", folder / "data"
         # Not below `folder`: a Unix socket's path has 107 bytes, and pytest's folders are deep.
@@ -195,13 +205,16 @@ class FedGateway:
         self._targets = tuple(targets)
         self._queue_table = queue
         self._limits = limits or {}
+        self._drain = drain
         self._outbox_bytes = outbox_bytes
 
     async def __aenter__(self) -> Self:
         with ExitStack() as stack:
             stack.callback(shutil.rmtree, self.run_dir, ignore_errors=True)
             pki = make_pki(self.folder / "pki", gateway_id=GATEWAY)
-            self.sides = {name: FarSide(name, self.folder, pki) for name in self._targets}
+            self.sides = {
+                name: FarSide(name, self.folder, pki, self._drain) for name in self._targets
+            }
             for side in self.sides.values():
                 stack.enter_context(side.broker)
                 stack.enter_context(side.wan)
@@ -262,6 +275,7 @@ class FedGateway:
                 f'[targets.{name}]\nkind = "mqtt"\nhost = "localhost"\nport = {side.wan.port}\n'
                 f'ca_file = "{pki.ca_file}"\ncert_file = "{pki.client.cert_file}"\n'
                 f'key_file = "{pki.client.key_file}"\nin_flight_max = {in_flight_max}\n'
+                f'drain = "{self._drain}"\n'
                 f"{self._limits.get(name, '')}\n"
                 for name, side in self.sides.items()
             )

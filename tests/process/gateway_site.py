@@ -68,6 +68,8 @@ class Audit:
     """True when, at the last look, nothing was committed that is not in here."""
     arrived: list[tuple[str, str, Any]] = field(default_factory=list)
     """(identity, topic, value) in the order of arrival, repeats included."""
+    historical: set[str] = field(default_factory=set)
+    """Identities of what came as history when it came first."""
 
 
 class GatewaySite:
@@ -86,6 +88,7 @@ class GatewaySite:
         self.count_every_ms = count_every_ms
         self.kind = broker
         self.audit = Audit()
+        self._known: set[str] = set()
         self._stack = ExitStack()
         self._following = threading.Event()
 
@@ -184,6 +187,9 @@ class GatewaySite:
     def _on_message(self, _client: object, _data: object, message: mqtt.MQTTMessage) -> None:
         payload = msgspec.json.decode(message.payload)
         if "id" in payload and not message.retain:
+            if payload.get("hist") and payload["id"] not in self._known:
+                self.audit.historical.add(payload["id"])
+            self._known.add(payload["id"])
             self.audit.arrived.append((payload["id"], message.topic, payload.get("value")))
 
     def _follow(self, stack: ExitStack) -> None:

@@ -32,7 +32,7 @@ def test_nothing_beyond_the_claim_is_published_and_everything_arrives_in_the_end
 
     with ScriptedBroker(pki, answers) as broker:
         last = site.fill(RECORDS, 1)
-        site.configure(broker.port, in_flight_max=50, reply_timeout_s=10)
+        site.configure(broker.port, drain="ordered", in_flight_max=50, reply_timeout_s=10)
         site.start()
         wait_until(lambda: len(broker.samples) >= AHEAD_RECORDS, "all of the claim is published")
         assert site.detail["acked_sequence"] == 0

@@ -45,7 +45,7 @@ def test_every_sample_arrives_once_in_order_with_its_identity(
 ) -> None:
     with broker:
         subscriber = subscribe(broker.port)
-        site.configure(broker.port)
+        site.configure(broker.port, drain="ordered")
         last = site.fill(RECORDS, TAGS)
         site.start()
         wait_until(lambda: len(subscriber.payloads()) >= RECORDS * TAGS, "every sample arrived")
@@ -88,7 +88,7 @@ def test_history_is_marked_and_a_gap_is_told_in_its_place(
     gap = Gap("press", "process", "outbox-full", 1_000_000_000, 2_000_000_000, 3, 12)
     with MosquittoBroker(tmp_path / "broker", pki, settings=OPEN) as broker:
         subscriber = subscribe(broker.port)
-        site.configure(broker.port)
+        site.configure(broker.port, drain="ordered")
         site.fill(1, 2, read_at_ns=now_ns() - 3_600 * 10**9, gaps=[gap])
         last = site.fill(1, 2)
         site.start()

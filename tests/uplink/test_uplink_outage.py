@@ -35,17 +35,13 @@ WIRE_BITS_PER_S = 8e6
 """With it a drain takes seconds, so that there is a middle to hit."""
 
 
-def wire_to(port: int) -> Line:
-    return Line(port, bits_per_s=WIRE_BITS_PER_S)
-
-
 def test_a_broker_that_restarts_in_mid_drain_costs_at_most_one_window_of_repeats(
     site: Site, subscribe: Callable[..., Subscriber], pki: Pki, tmp_path: Path
 ) -> None:
     broker = durable_broker(tmp_path / "broker", pki)
-    with broker, wire_to(broker.port) as wire:
+    with broker, Line(broker.port, bits_per_s=WIRE_BITS_PER_S) as wire:
         subscriber = subscribe(broker.port)
-        site.configure(wire.port, in_flight_max=WINDOW)
+        site.configure(wire.port, drain="ordered", in_flight_max=WINDOW)
         last = site.fill(RECORDS, TAGS)
         process = site.start()
         wait_until(lambda: len(subscriber.messages) > len(ALL) // 10, "the drain is under way")
@@ -73,9 +69,9 @@ def test_a_line_that_is_cut_again_and_again_repeats_at_most_a_window_each_time(
 ) -> None:
     cuts = 4
     broker = MosquittoBroker(tmp_path / "broker", pki, settings=OPEN)
-    with broker, wire_to(broker.port) as wire:
+    with broker, Line(broker.port, bits_per_s=WIRE_BITS_PER_S) as wire:
         subscriber = subscribe(broker.port)
-        site.configure(wire.port, in_flight_max=WINDOW)
+        site.configure(wire.port, drain="ordered", in_flight_max=WINDOW)
         last = site.fill(RECORDS, TAGS)
         site.start()
         for cut in range(1, cuts + 1):
@@ -96,7 +92,7 @@ def test_a_dead_line_is_noticed_and_everything_arrives_after_it(
     site: Site, subscribe: Callable[..., Subscriber], pki: Pki, tmp_path: Path
 ) -> None:
     broker = MosquittoBroker(tmp_path / "broker", pki, settings=OPEN)
-    with broker, wire_to(broker.port) as wire:
+    with broker, Line(broker.port, bits_per_s=WIRE_BITS_PER_S) as wire:
         subscriber = subscribe(broker.port)
         site.configure(wire.port, reply_timeout_s=2, connect_timeout_s=1)
         last = site.fill(RECORDS, TAGS)
@@ -116,7 +112,7 @@ def test_a_dead_line_is_noticed_also_when_nothing_is_in_flight(
     site: Site, pki: Pki, tmp_path: Path
 ) -> None:
     broker = MosquittoBroker(tmp_path / "broker", pki, settings=OPEN)
-    with broker, wire_to(broker.port) as wire:
+    with broker, Line(broker.port, bits_per_s=WIRE_BITS_PER_S) as wire:
         site.configure(wire.port, keepalive_s=5, connect_timeout_s=1)
         last = site.fill(1, 1)
         site.start()
@@ -135,9 +131,9 @@ def test_sigterm_in_mid_drain_ends_in_order_and_the_next_start_continues(
     site: Site, subscribe: Callable[..., Subscriber], pki: Pki, tmp_path: Path
 ) -> None:
     broker = MosquittoBroker(tmp_path / "broker", pki, settings=OPEN)
-    with broker, wire_to(broker.port) as wire:
+    with broker, Line(broker.port, bits_per_s=WIRE_BITS_PER_S) as wire:
         subscriber = subscribe(broker.port)
-        site.configure(wire.port, in_flight_max=WINDOW)
+        site.configure(wire.port, drain="ordered", in_flight_max=WINDOW)
         last = site.fill(RECORDS, TAGS)
         site.start()
         wait_until(lambda: len(subscriber.messages) > len(ALL) // 10, "the drain is under way")
@@ -168,9 +164,9 @@ def test_kill_9_in_mid_drain_loses_nothing(
     site: Site, subscribe: Callable[..., Subscriber], pki: Pki, tmp_path: Path, kills: int
 ) -> None:
     broker = MosquittoBroker(tmp_path / "broker", pki, settings=OPEN)
-    with broker, wire_to(broker.port) as wire:
+    with broker, Line(broker.port, bits_per_s=WIRE_BITS_PER_S) as wire:
         subscriber = subscribe(broker.port)
-        site.configure(wire.port, in_flight_max=WINDOW)
+        site.configure(wire.port, drain="ordered", in_flight_max=WINDOW)
         last = site.fill(RECORDS, TAGS)
         for kill in range(1, kills + 1):
             site.start()

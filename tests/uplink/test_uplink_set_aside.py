@@ -135,7 +135,7 @@ def test_refusals_behind_an_unanswered_message_stay_bounded_and_are_all_kept(
 
     with ScriptedBroker(pki, answers, idle=idle) as broker:
         last = site.fill(records, tags)
-        site.configure(broker.port, in_flight_max=window)
+        site.configure(broker.port, drain="ordered", in_flight_max=window)
         site.start()
         wait_until(lambda: site.detail.get("acked_sequence") == last, "everything is settled")
         assert site.stop() == 0

@@ -61,6 +61,11 @@ class KafkaConfig(TargetConfig, frozen=True, kw_only=True, forbid_unknown_fields
         """The brokers, for people."""
         return ", ".join(self.bootstrap_servers)
 
+    @property
+    def live_first(self) -> bool:
+        """Only where it is asked for: order per key is what a log is for."""
+        return self.drain == "live-first"
+
     def cautions(self) -> tuple[tuple[str, str], ...]:
         """Return what a person should know of these keys, as (key, text)."""
         if self.security == "tls":

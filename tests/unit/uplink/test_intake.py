@@ -15,6 +15,7 @@ covers a sequence of which the gap is not settled; a writer that acts on an old 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -23,7 +24,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from common.queue.cursor import CLAIM_RECORDS
 from uplink.contract import Manner, Parcel, Verdict
 from uplink.drain import PAUSE_MOST_S, Drain, Item
-from uplink.intake import AHEAD_RECORDS, Intake
+from uplink.intake import AHEAD_RECORDS, Intake, Span, by_age
 
 CLAIM, AHEAD = 12, 6
 WINDOW = 5
@@ -54,19 +55,24 @@ class Durable:
     position: int = 0
 
 
+def gaps_of(lost: set[int], last: int) -> list[Missing]:
+    """Return what a region that ends at `last` leaves behind: two gaps, where there is enough."""
+    third = {each for each in lost if each % 3 == 0}
+    parts = [part for part in (third, lost - third) if part]
+    return [Missing(last, number, frozenset(part)) for number, part in enumerate(parts)]
+
+
 class PlainQueue:
     """What QueueReader promises, as a list."""
 
     def __init__(self, first: int) -> None:
         self.last = first - 1
-        self.records: list[Kept | Missing] = []
+        self.records: list[Any] = []
 
     def last_sequence(self) -> int:
         return self.last
 
-    def read(
-        self, *, after: int, records_max: int = 1_000, up_to: int | None = None
-    ) -> list[Kept | Missing]:
+    def read(self, *, after: int, records_max: int = 1_000, up_to: int | None = None) -> list[Any]:
         """Return whole sequences; a few more than asked for."""
         found = [
             each
@@ -115,9 +121,10 @@ class UplinkModel(RuleBasedStateMachine):
         self.drain: Drain[Parcel] = Drain(self.cursor.position)
         self.intake = Intake(
             self.queue,
-            self.cursor,
             self.drain,
             OneMessagePerSample(),
+            lambda: Span(self.cursor.position),
+            lambda records: by_age(records, 1_000),
             ahead_records=AHEAD,
         )
         self.flying: dict[int, Item[Parcel]] = {}
@@ -158,12 +165,7 @@ class UplinkModel(RuleBasedStateMachine):
             lost |= set(record.samples) - set(left)
             if left:
                 stays.append(replace(record, samples=left))
-        half = {each for each in lost if each % 3 == 0}
-        gaps = [
-            Missing(last, number, frozenset(part))
-            for number, part in enumerate(part for part in (half, lost - half) if part)
-        ]
-        self.queue.records = [*before, *stays, *gaps, *after]
+        self.queue.records = [*before, *stays, *gaps_of(lost, last), *after]
 
     @rule()
     def the_writer_trims(self) -> None:

@@ -18,7 +18,7 @@ from common.queue.state import Stage
 from common.records import Column, GapRecord, Plan, ValueType
 from uplink.contract import Verdict
 from uplink.drain import Drain
-from uplink.intake import Intake
+from uplink.intake import Intake, Span, by_age
 from uplink.payloads.uns import UnsWording
 from uplink.surroundings import Identity
 
@@ -51,7 +51,14 @@ class Uplink:
         self.cursor = Cursor.open(folder, "uns", epoch=queue.epoch)
         self.drain: Drain = Drain(self.cursor.position)
         wording = UnsWording(Identity("g1", queue.epoch, "a", "a/_edge/g1"))
-        self.intake = Intake(queue, self.cursor, self.drain, wording, ahead_records=AHEAD)
+        self.intake = Intake(
+            queue,
+            self.drain,
+            wording,
+            lambda: Span(self.cursor.position),
+            lambda records: by_age(records, 1_000),
+            ahead_records=AHEAD,
+        )
         queue.cursors = lambda: {"uns": Settled(self.cursor.position)}
         self.told: Counter[str] = Counter()
         """Samples that arrived, and samples that gaps name, by cause."""
