@@ -142,7 +142,7 @@ class Session(RuleBasedStateMachine):
         self.session = SparkplugConnection(
             inner, self.wording.book, self.numbers, self.current, CONFIG
         )
-        self.session.begin(None, f"{EDGE}/status", None)
+        self.session.begin(None, f"{EDGE}/status")
         self.sent: list[int] = []
         self.confirmed: list[int] = []
         self.connects += 1

@@ -52,7 +52,7 @@ def test_tls_1_2_is_spoken_where_it_is_allowed_and_said_to_be_weak(site: Site, p
         site.start()
         wait_until(lambda: site.detail.get("acked_sequence") == last, "it drains")
         (note,) = site.detail["notes"]
-        shown = status_text(look(site.run_dir))
+        shown = status_text(look(site.run_dir, site.data_dir / "queue"))
         assert site.stop() == 0
 
     assert "the connection is only TLSv1.2" in note

@@ -85,7 +85,7 @@ def test_a_renewed_certificate_is_taken_up_under_load_and_nobody_notices(
     """Seen to bite: with a target that is never stale, the second user never connects."""
     with MosquittoBroker(tmp_path / "broker", pki, settings=OPEN) as broker:
         subscriber = subscribe(broker.port)
-        own.configure(broker.port)
+        own.configure(broker.port, drain="ordered")
         last = site.fill(RECORDS, TAGS)
         site.start()
         wait_until(subscriber.payloads, "it drains")
@@ -177,7 +177,7 @@ def test_files_that_cannot_be_used_never_replace_those_that_can(
         spoil(own)
         wait_until(lambda: says in str(site.detail["warnings"]), "it says what is wrong")
         assert site.detail["state"] == "online", "and goes on"
-        warned = status_text(look(site.run_dir))
+        warned = status_text(look(site.run_dir, site.data_dir / "queue"))
         broker.stop()
         broker.start()
         last = site.fill(5)
@@ -303,7 +303,7 @@ def test_a_certificate_that_ends_soon_is_told_to_everybody(
             "they are told in the retained status",
         )
         told = subscriber.on(f"{EDGE}/status")[-1]
-        shown = "\n".join(status_text(look(site.run_dir)))
+        shown = "\n".join(status_text(look(site.run_dir, site.data_dir / "queue")))
         assert site.stop() == 0
 
     ours, theirs = told["warnings"]

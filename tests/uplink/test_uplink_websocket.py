@@ -51,7 +51,7 @@ def test_a_queue_drains_through_mosquittos_websocket_and_through_its_restart(
     kept = ("persistence true", f"persistence_location {folder}/")  # What it took, over a restart.
     with MosquittoBroker(folder, pki, settings=[*OPEN, *kept, *listener]) as broker:
         subscriber = subscribe(broker.port)
-        site.configure(port, transport="websocket")
+        site.configure(port, transport="websocket", drain="ordered")
         last = site.fill(RECORDS, TAGS)
         site.start()
         wait_until(lambda: site.detail.get("acked_sequence") == last, "it drains")

@@ -76,7 +76,7 @@ class SparkplugTarget:
                 inner, self._book, self._numbers, self._current, self._config
             )
             leave = connection.close
-            connection.begin(self._host, self._status_topic, self._report)
+            connection.begin(self._host, self._status_topic)
             born = True
         finally:
             if not born:

@@ -12,7 +12,6 @@ from common.clock import monotonic_s, now_ns
 from common.errors import QueueUnusable, TargetUnavailable
 from common.log import get_log
 from uplink.contract import Answer, Message, TargetRefused, Verdict
-from uplink.report import Report
 from uplink.settings import IN_FLIGHT_MAX
 from uplink.sparkplug.barrier import Barrier
 from uplink.sparkplug.births import (
@@ -63,7 +62,6 @@ class SparkplugConnection:
         self._taken: deque[Answer] = deque()
         """Answers that are known without asking."""
         self._host: PrimaryHost | None = None
-        self._report: Report | None = None
         self._status_topic = ""
         self._devices: dict[str, str] = {}
         """Topic of its data → device."""
@@ -77,9 +75,9 @@ class SparkplugConnection:
         self.commands_refused = 0
         """NCMDs, or metrics in them, that asked for anything but a rebirth."""
 
-    def begin(self, host: PrimaryHost | None, status_topic: str, report: Report | None) -> None:
+    def begin(self, host: PrimaryHost | None, status_topic: str) -> None:
         """Register a new session and publish its births. Raises TargetRefused."""
-        self._host, self._status_topic, self._report = host, status_topic, report
+        self._host, self._status_topic = host, status_topic
         self._current.look()
         self._book.begin(self._current.plans)
         self._bear()
@@ -93,8 +91,11 @@ class SparkplugConnection:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What this broker cannot do."""
-        return self._inner.notes
+        """What this broker cannot do, and what it wanted of us and did not get."""
+        if not self.commands_refused:
+            return self._inner.notes
+        said = f"{self.commands_refused} commands refused: this gateway only reads"
+        return (*self._inner.notes, said)
 
     @property
     def payload_bytes_max(self) -> int:
@@ -284,9 +285,6 @@ class SparkplugConnection:
         if refused and not self.commands_refused:
             log.warning("NCMD refused: this gateway only reads", names=[c.name for c in commands])
         self.commands_refused += refused
-        if refused and self._report is not None:
-            said = f"{self.commands_refused} commands refused: this gateway only reads"
-            self._report.notes = (*self._inner.notes, said)
 
 
 def death_of(book: Book, bd_seq: int, at_ms: int) -> Message:
