@@ -26,6 +26,7 @@ from common.queue import (
 from common.queue.cutoff import CUT_NUMBER
 from common.queue.verifying import verify
 from common.records import Column, GapRecord, Plan, Record, ValueType
+from uplink.slicing import SlicingReader
 
 WIDTH = 120
 COLUMNS = tuple(Column(f"t{i}", f"Acme/t{i}", f"a{i}", "T", ValueType.INT64) for i in range(WIDTH))
@@ -79,10 +80,19 @@ class House:
     def lost(self) -> dict[str, int]:
         return {k: each.samples for k, each in self.queue.ledger().total.lost.items()}
 
-    def told(self, target: str, after: int, up_to: int | None = None) -> "Told":
-        """What a target reads, as its uplink does: page by page."""
+    def reader(self, target: str) -> QueueReader:
         queue = self.queue
-        reader = QueueReader(queue._environment, queue._databases, self.path, target)  # noqa: SLF001 - LMDB opens a file once in a process
+        return QueueReader(queue._environment, queue._databases, self.path, target)  # noqa: SLF001 - LMDB opens a file once in a process
+
+    def told(
+        self,
+        target: str,
+        after: int,
+        up_to: int | None = None,
+        reader: QueueReader | SlicingReader | None = None,
+    ) -> "Told":
+        """What a target reads, as its uplink does: page by page."""
+        reader = reader or self.reader(target)
         found = Told()
         while page := reader.read(after=after, records_max=7, up_to=up_to):
             for record in page:
@@ -235,6 +245,28 @@ def test_a_target_beyond_its_limit_is_cut_off_and_costs_the_others_nothing(tmp_p
         assert list(dead.missing) == ["target-cut-off"]
         assert [gap.number for gap in dead.gaps] == [CUT_NUMBER], "one, and nobody else's"
         assert found.told("good", 0).missing == {}, "it is no business of the others"
+
+
+def test_what_stays_for_others_is_not_read_by_the_one_that_was_cut_off(tmp_path: Path) -> None:
+    """Not in slices of a large block either, as an uplink reads it.
+
+    Seen to bite: an uplink that opens large blocks itself tells what its gap has named.
+    """
+    places = {"good": settled(0), "dead": settled(0)}
+    with house(tmp_path, places, scans=0, capacity_kib=4_096) as found:
+        found.queue.limits = found.limits = LIMIT
+        found.fill(300)
+        found.maintain()
+        (span,) = found.queue.cuts["dead"].spans
+        longest = max(held.last - held.first for held in found.queue.held_from(0))
+        assert longest > CLAIM, "blocks were joined"
+
+        sliced = found.told("dead", 0, reader=SlicingReader(found.reader("dead")))
+        whole = found.told("dead", 0)
+
+        assert not {*range(span.first, span.last + 1)} & {*sliced.whole}
+        assert (sliced.whole, sliced.missing) == (whole.whole, whole.missing)
+        assert found.told("good", 0, reader=SlicingReader(found.reader("good"))).scans == 300
 
 
 def test_what_no_target_has_had_is_lost(tmp_path: Path) -> None:
