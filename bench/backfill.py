@@ -28,7 +28,7 @@ from bench.end_to_end import cpu_s, memory_mb
 from common.block import Layout, Part
 from common.clock import monotonic_s, now_ns
 from common.health import read_health
-from common.queue import Bounds, Cursor, CursorWatch, QueueReader, QueueWriter
+from common.queue import Bounds, Cursor, CursorWatch, QueueReader, QueueWriter, Settled
 from common.records import Column, Plan, ValueType
 from demo.broker import MosquittoBroker
 from demo.children import Child
@@ -82,7 +82,7 @@ def feed(queue_path: Path) -> None:
     """Append live samples until told to stop, each with the time of its append as value, in ms."""
     queue = QueueWriter.create(queue_path, Bounds(capacity_bytes=CAPACITY_BYTES))
     watch = CursorWatch(queue_path, ["uns"])
-    queue.cursors = lambda: list(watch.positions(queue.epoch).values())
+    queue.cursors = lambda: watch.settled(queue.epoch)
     layouts = [Layout(plan) for plan in plans()]
     per_commit = round(LIVE_PER_S * FEED_S / LIVE_TAGS)
     number, appended, due_s = 0, 0, monotonic_s()
@@ -100,6 +100,7 @@ def feed(queue_path: Path) -> None:
         queue.append(parts, plans=[layout.plan for layout in layouts])
         appended += per_commit * LIVE_TAGS
         due_s += FEED_S
+        queue.look(watch.settled(queue.epoch))
         while monotonic_s() < due_s and queue.maintain():
             pass
         time.sleep(max(0.0, due_s - monotonic_s()))
@@ -120,7 +121,7 @@ class Run:
         queue = QueueWriter.create(self.data / "queue", Bounds(capacity_bytes=CAPACITY_BYTES))
         epoch = queue.epoch
         Cursor.open(self.data / "queue", "uns", epoch=epoch).close()
-        queue.cursors = lambda: [0]
+        queue.cursors = lambda: {"uns": Settled()}
         fill(queue, samples)
         self.backlog_bytes = queue.summary().bytes
         queue.close()
