@@ -24,7 +24,7 @@ from demo.children import Child
 from demo.pki import make_pki
 
 WARM_UP_S, MEASURED_S = 5.0, 20.0
-LOADS = ((10, 100, 1_000), (10, 100, 200))
+LOADS = ((10, 100, 1_000), (10, 100, 200), (10, 100, 100))
 """(devices, tags of each, period in ms): 1,000 and 5,000 samples a second."""
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 

@@ -77,8 +77,9 @@ class Until(Report):
         self._began: tuple[float, float] | None = None
         self.cost = Cost(1, 1.0, 0.0)
 
-    def write_when_due(self) -> None:
-        """Look at the account, which is the uplink's own."""
+    @property
+    def due(self) -> bool:
+        """Look at the account, which is the uplink's own, each time that it asks; write nothing."""
         now = monotonic_s(), time.process_time()
         if self._began is None:
             if self.published:
@@ -86,6 +87,7 @@ class Until(Report):
         elif self.acked >= MESSAGES and not self._stopping.requested:
             self.cost = Cost(MESSAGES, now[0] - self._began[0], now[1] - self._began[1])
             self._stopping.requested = True
+        return False
 
 
 class WithHeaders(UnsWording):
@@ -127,6 +129,7 @@ def drain(folder: Path, pki: Pki, port: int, name: str, window: int, keys: dict[
         cert_file=str(pki.client.cert_file),
         key_file=str(pki.client.key_file),
         in_flight_max=window,
+        drain="ordered",
         **{key: value for key, value in keys.items() if key != "headers"},
     )
     settings = resolved_settings(name, "bench", config, folder)
@@ -137,6 +140,7 @@ def drain(folder: Path, pki: Pki, port: int, name: str, window: int, keys: dict[
     stopping = Stopping()
     report = Until(folder, name, stopping)
     Uplink(
+        config=config,
         target=build_target(settings, surroundings),
         wording=WithHeaders(identity) if headers else UnsWording(identity),
         surroundings=surroundings,
