@@ -125,6 +125,9 @@ class Lanes:
         self._live_first = last.first if last else 0
         """Where the live lane's island begins; of no meaning while there is no backlog."""
         self.live = self._live_lane(last.last if last else cursor.position)
+        self.drains = [self.live.drain]
+        """The drain of each lane, live first; made anew with `backlog`, and asked per message."""
+        self._backlog: Lane | None = None
         self.backlog = self._backfill_lane(cursor.position) if last else None
         # Whether it was all told before this process began, nobody knows.
         self._snapshot = Snapshot(cursor.position, last.first - 1 if last else 0, islands)
@@ -134,9 +137,14 @@ class Lanes:
         """Set aside by a backfill lane that is done."""
 
     @property
-    def drains(self) -> list[Drain[Parcel]]:
-        """The drain of each lane, live first."""
-        return [lane.drain for lane in (self.live, self.backlog) if lane is not None]
+    def backlog(self) -> Lane | None:
+        """The backfill lane; None while nothing is left for it."""
+        return self._backlog
+
+    @backlog.setter
+    def backlog(self, lane: Lane | None) -> None:
+        self._backlog = lane
+        self.drains = [each.drain for each in (self.live, lane) if each is not None]
 
     @property
     def in_flight(self) -> int:
