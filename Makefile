@@ -25,9 +25,9 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check -qq
 demo: $(VENV)/.installed
 	@$(VENV)/bin/tailrace demo $(ARGS)
 
-# Four at a time: the tests mostly wait, for processes that start, outages that pass, kills to heal.
+# Five at a time: the tests mostly wait, for processes that start, outages that pass, kills to heal.
 test: $(VENV)/.installed-dev
-	@$(VENV)/bin/python -m pytest -n 4 --dist worksteal $(ARGS)
+	@$(VENV)/bin/python -m pytest -n 5 --dist worksteal $(ARGS)
 
 soak: $(VENV)/.installed-dev
 	@$(VENV)/bin/python -m pytest tests/soak -s $(ARGS)
