@@ -95,6 +95,14 @@ def named_levels(path: str, names: tuple[str, ...]) -> tuple[str, ...] | None:
     return names[:deep] if deep <= len(names) else None
 
 
+def umh_topic(topic: str, name: str, contract: str) -> str:
+    """Return where UMH Core wants a tag: the contract stands between its location and its name.
+
+    `topic` ends in the tag's `name` (UMH documentation, "Topic Convention").
+    """
+    return f"umh/v1/{topic.removesuffix(f'/{name}')}/{contract}/{name}"
+
+
 def beyond(profile: BrokerProfile, topic: str) -> str | None:
     """Return why a kind of broker would refuse a topic, None when it would not.
 

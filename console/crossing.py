@@ -5,12 +5,12 @@ from typing import Any
 
 from common.config import CLOUD_FILE, read_document, table_at
 from common.errors import Caution
-from common.naming import BROKER_PROFILES, beyond
+from common.naming import BROKER_PROFILES, beyond, umh_topic
 from common.places import Places
-from common.plant import Plant, read_plant
+from common.plant import Plant, Tag, read_plant
 
-ON_TAGS_TOPICS = ("uns",)
-"""Payload profiles that publish on the tags' own topics."""
+_UMH_CONTRACT = "_raw"
+"""Where [targets.NAME] does not say umh_contract."""
 
 
 def topics_beyond(places: Places) -> list[Caution]:
@@ -31,11 +31,25 @@ def topics_beyond(places: Places) -> list[Caution]:
 
 def _beyond(plant: Plant, table: dict[str, Any]) -> Iterator[tuple[str, str]]:
     profile = table.get("broker")
-    if profile not in BROKER_PROFILES or table.get("payload", "uns") not in ON_TAGS_TOPICS:
+    if profile not in BROKER_PROFILES:
         return
-    topics = [tag.topic for each in plant.devices for group in each.groups for tag in group.tags]
+    tags = [tag for each in plant.devices for group in each.groups for tag in group.tags]
+    topics = list(dict.fromkeys(filter(None, (_published(tag, table) for tag in tags))))
     refused = [(topic, text) for topic in topics if (text := beyond(profile, topic))]
     if refused:
         topic, text = refused[0]
         more = f"; so are {len(refused) - 1:,} more topics of ot/" if len(refused) > 1 else ""
         yield "broker", f"topic {topic} would be set aside: {text}{more}"
+
+
+def _published(tag: Tag, table: dict[str, Any]) -> str | None:
+    """Return where a target's payload profile tells a tag; None where not on a topic of its own."""
+    name = tag.row.name
+    match table.get("payload", "uns"):
+        case "uns":
+            return tag.topic
+        case "asset":
+            return tag.topic.removesuffix(f"/{name}")
+        case "umh":
+            return umh_topic(tag.topic, name, str(table.get("umh_contract") or _UMH_CONTRACT))
+    return None

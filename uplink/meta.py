@@ -35,7 +35,7 @@ from common.records import (
 )
 from common.units import unit_named
 from uplink.contract import JSON, Connection, Message, Verdict
-from uplink.newest import Newest
+from uplink.newest import Newest, newest_plans
 from uplink.surroundings import Surroundings
 
 LOOK_INTERVAL_S = 10.0
@@ -313,10 +313,9 @@ def plans_read(reader: QueueReader, newest: Newest) -> list[Plan]:
 
     Of a group of which no record was met yet that is the one that came to the catalog last.
     """
-    found = {(plan.device, plan.group): plan for plan in reader.plans()}
-    found |= {(plan.device, plan.group): plan for plan in newest.plans()}
     quiet = set(_quiet_groups(reader))
-    return [plan for group, plan in found.items() if group not in quiet]
+    plans = newest_plans(reader, newest)
+    return [plan for plan in plans if (plan.device, plan.group) not in quiet]
 
 
 def _quiet_groups(reader: QueueReader) -> Iterator[tuple[str, str]]:

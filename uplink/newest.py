@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from common.block import NO_SOURCE_TIME, Section
 from common.block.parts import DTYPES, TYPES, kinds_of
+from common.queue import QueueReader
 from common.records import Plan, Quality, Record, Scalar, ValueType
 
 
@@ -164,6 +165,13 @@ class Newest:
         group = plan.device, plan.group
         if self._current.get(group, (0, b""))[0] <= sequence:
             self._current[group] = sequence, plan.fingerprint
+
+
+def newest_plans(reader: QueueReader, newest: Newest) -> list[Plan]:
+    """Return the newest plan of every group: as last read, else as last put in the catalog."""
+    found = {(plan.device, plan.group): plan for plan in reader.plans()}
+    found |= {(plan.device, plan.group): plan for plan in newest.plans()}
+    return list(found.values())
 
 
 def _record(sequence: int, plan: Plan, columns: list[int], samples: list[NewestSample]) -> Record:

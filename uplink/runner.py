@@ -185,7 +185,8 @@ class Uplink:
         log.info("files were renewed: connecting again", target=self._report.target)
 
         def quiet() -> bool:
-            return not (self._lanes.in_flight or self._speaker.speaking)
+            ours = self._speaker.speaking or self._retrying.retrying
+            return not (self._lanes.in_flight or ours)
 
         self._exchange_until(connection, quiet, LEAVE_S)
         self._window.take_back("")

@@ -107,6 +107,11 @@ class TargetSettings:
     folder: Path
     """What relative files of this target are relative to."""
 
+    @property
+    def usual_client_id(self) -> str:
+        """The name under which a far side knows us where no client_id is written."""
+        return f"tailrace-{self.gateway}-{self.name}"
+
     def file(self, key: str) -> Path | None:
         """Return the file that a key of the table names, None where it names none."""
         named = getattr(self.config, key)

@@ -82,6 +82,20 @@ def test_the_pace_of_the_broker_shows_as_room_not_as_sleep(dial: Dial, pki: Pki)
     assert took_s > 55 / 50 * 0.9, "60 messages, 5 of them at once, at 50 a second"
 
 
+def test_what_is_said_at_qos_0_counts_for_the_pace_as_well(dial: Dial, pki: Pki) -> None:
+    """Sparkplug's data is. Seen to bite: without it the room stays."""
+    with ScriptedBroker(pki) as broker:
+        connection = dial(broker.port, publishes_max_per_s=20).connect(nothing)
+        assert connection.room == 2, "a tenth of a second's"
+
+        for _ in range(2):
+            connection.say(message("t"))
+
+        assert connection.room == 0
+        assert connection.pause_s > 0
+        connection.close()
+
+
 def test_port_443_of_aws_is_asked_for_mqtt_by_alpn(site: Site) -> None:
     site.configure(443, broker="aws")
     settings = load_target(site.config_dir, "uns", "g1")

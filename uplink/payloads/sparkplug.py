@@ -17,9 +17,10 @@ from functools import lru_cache
 from math import isfinite
 from typing import Any, NamedTuple
 
-from common.records import GapRecord, Plan, Quality, Record, ValueType
+from common.records import GapRecord, Plan, Quality, Record
 from uplink.contract import Manner, Message, Parcel
-from uplink.payloads.uns import GAP_INDEX, UnsWording
+from uplink.payloads.parts import PerPlan, has_texts
+from uplink.payloads.uns import GAP_INDEX, NS_PER_MS, UnsWording
 from uplink.settings import PayloadConfig
 from uplink.sparkplug.births import GAP, GAP_ALIAS
 from uplink.sparkplug.book import Book, Metric
@@ -41,7 +42,6 @@ from uplink.sparkplug.wire import (
 )
 from uplink.surroundings import Identity
 
-_NS_PER_MS = 1_000_000
 SAMPLE_BYTES = 30
 """Of one metric with an alias, a number and nothing else, at most."""
 NAME_BYTES = 64
@@ -69,8 +69,7 @@ class SparkplugWording:
     def __init__(self, book: Book, identity: Identity) -> None:
         self.book = book
         self._gaps = UnsWording(identity)
-        self._texts: dict[bytes, bool] = {}
-        """Fingerprint of a plan → whether it has columns of any length."""
+        self._texts = PerPlan(has_texts)
         self._tellings: dict[bytes, _Telling] = {}
         self._tellings_of = -1
         self._laid_out: tuple[tuple[Record | GapRecord, ...], list[list[Piece]]] = ((), [])
@@ -187,18 +186,10 @@ class SparkplugWording:
             size += JUDGED_BYTES * sum(map(bool, record.qualities))
         if not all_finite(record.values):
             size += JUDGED_BYTES * sum(judged(each, 0)[1] != 0 for each in record.values)
-        if self._has_texts(record.plan):
+        if self._texts.of(record.plan):
             texts = sum(len(each) for each in record.values if isinstance(each, str | bytes))
             size += TEXT_FACTOR * texts
         return size
-
-    def _has_texts(self, plan: Plan) -> bool:
-        found = self._texts.get(plan.fingerprint)
-        if found is None:
-            texts = (ValueType.STRING, ValueType.BYTES)
-            found = any(column.value_type in texts for column in plan.columns)
-            self._texts[plan.fingerprint] = found
-        return found
 
     def _gap(self, parcel: Parcel, record: GapRecord) -> Message:
         named = number_field(MetricField.ALIAS, GAP_ALIAS)
@@ -209,7 +200,7 @@ class SparkplugWording:
             b"".join(
                 (
                     named,
-                    number_field(MetricField.TIMESTAMP, record.gap.last_at_ns // _NS_PER_MS),
+                    number_field(MetricField.TIMESTAMP, record.gap.last_at_ns // NS_PER_MS),
                     HISTORICAL if parcel.manner.historical else b"",
                     value_field(DataType.STRING, said.decode()),
                 )
@@ -239,7 +230,7 @@ class _Telling:
         record, start, stop = piece
         if record.source_at_ns is not None:
             return [self._one(record, at, historical) for at in range(start, stop)]
-        at_ms = record.read_at_ns // _NS_PER_MS
+        at_ms = record.read_at_ns // NS_PER_MS
         stamp = TIMESTAMP_TAG + varint(at_ms) + historical
         whole = stop - start == len(record.values)
         values = record.values if whole else record.values[start:stop]
@@ -273,7 +264,7 @@ class _Telling:
     def _one(self, record: Record, at: int, historical: bytes) -> tuple[int, bytes]:
         index = at if record.indexes is None else record.indexes[at]
         source_ns = None if record.source_at_ns is None else record.source_at_ns[at]
-        at_ms = (record.read_at_ns if source_ns is None else source_ns) // _NS_PER_MS
+        at_ms = (record.read_at_ns if source_ns is None else source_ns) // NS_PER_MS
         code = Quality.GOOD if record.qualities is None else record.qualities[at]
         value, code = judged(record.values[at], code)
         told = NULL

@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from common.naming import umh_topic
 from common.records import (
     GapRecord,
     Plan,
@@ -92,9 +93,8 @@ class UmhWording:
         """Return topic and constant headers of each column."""
         found = []
         for column in plan.columns:
-            location = column.topic.removesuffix(f"/{column.name}")
             unit = (("unit", column.unit),) if column.unit else ()
-            topic = f"umh/v1/{location}/{self._contract}/{column.name}"
+            topic = umh_topic(column.topic, column.name, self._contract)
             found.append((topic, (self._bridged_by, *unit)))
         return found
 

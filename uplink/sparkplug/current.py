@@ -21,7 +21,7 @@ from common.clock import monotonic_s
 from common.log import get_log
 from common.queue import Cursor, QueueReader
 from common.records import Plan, Record
-from uplink.newest import Newest, NewestSample
+from uplink.newest import Newest, NewestSample, newest_plans
 from uplink.sparkplug.book import Metric
 
 NOTE = "sparkplug-newest"
@@ -75,10 +75,8 @@ class Current:
         self._looked_at = last
 
     def plans(self) -> list[Plan]:
-        """Return the newest plan of every group: as last read, else as last put in the catalog."""
-        found = {(plan.device, plan.group): plan for plan in self._reader.plans()}
-        found |= {(plan.device, plan.group): plan for plan in self._newest.plans()}
-        return list(found.values())
+        """Return the newest plan of every group."""
+        return newest_plans(self._reader, self._newest)
 
     def sample(self, told: Metric) -> NewestSample | None:
         """Return what is newest of a metric, None when nothing is known."""

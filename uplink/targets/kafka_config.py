@@ -86,4 +86,4 @@ def kafka_config(settings: TargetSettings) -> KafkaConfig:
 
 def client_id(settings: TargetSettings) -> str:
     """Return the name under which the cluster's logs and quotas know us."""
-    return kafka_config(settings).client_id or f"tailrace-{settings.gateway}-{settings.name}"
+    return kafka_config(settings).client_id or settings.usual_client_id

@@ -22,7 +22,6 @@ from uplink.targets.kafka_config import kafka_config
 class Local(IntEnum):
     """Errors of librdkafka's own, below 0 (rdkafka.h, rd_kafka_resp_err_t)."""
 
-    TRANSPORT = -195
     RESOLVE = -193
     UNKNOWN_PARTITION = -190
     UNKNOWN_TOPIC = -188

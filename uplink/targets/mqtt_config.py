@@ -195,7 +195,7 @@ def client_id(settings: TargetSettings) -> str:
     """Return the name under which the broker shall know us; empty: it chooses one."""
     if mqtt_config(settings).client_id_from == "broker":
         return ""
-    return mqtt_config(settings).client_id or f"tailrace-{settings.gateway}-{settings.name}"
+    return mqtt_config(settings).client_id or settings.usual_client_id
 
 
 def shard_id(settings: TargetSettings, shard: int) -> str:

@@ -225,7 +225,10 @@ class MqttConnection:
 
     def say(self, message: Message) -> None:
         """Gather one PUBLISH at QoS 0, which is never answered; the next exchange sends it."""
-        self._socket.gather(self._encoder.unanswered_packet(message))
+        packet = self._encoder.unanswered_packet(message)
+        self._socket.gather(packet)
+        if self._pace is not None:
+            self._pace.published(len(packet))
 
     def exchange(self, wait_s: float) -> list[Answer]:
         """Send, wait, read. Raises TargetUnavailable when the connection is lost.

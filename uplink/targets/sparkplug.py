@@ -13,6 +13,7 @@ from common.clock import now_ns
 from common.log import get_log
 from uplink.contract import Foreseen, Message
 from uplink.payloads.sparkplug import SparkplugWording
+from uplink.payloads.uns import NS_PER_MS
 from uplink.settings import TargetSettings
 from uplink.sparkplug.current import Current
 from uplink.sparkplug.host import PrimaryHost
@@ -21,7 +22,6 @@ from uplink.surroundings import Surroundings
 from uplink.targets.mqtt import MqttTarget
 from uplink.targets.mqtt_connection import MqttConnection
 from uplink.targets.sparkplug_connection import (
-    NS_PER_MS,
     SparkplugConnection,
     death_of,
     hear_state,

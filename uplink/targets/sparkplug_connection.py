@@ -12,6 +12,7 @@ from common.clock import monotonic_s, now_ns
 from common.errors import QueueUnusable, TargetUnavailable
 from common.log import get_log
 from uplink.contract import Answer, Message, TargetRefused, Verdict
+from uplink.payloads.uns import NS_PER_MS
 from uplink.settings import IN_FLIGHT_MAX
 from uplink.sparkplug.barrier import Barrier
 from uplink.sparkplug.births import (
@@ -33,7 +34,6 @@ REDEATH_S = 5.0
 """A device is not declared dead so soon after its birth, so that history of it may follow."""
 ENVELOPE_BYTES = 16
 """Publication time and seq."""
-NS_PER_MS = 1_000_000
 
 log = get_log(__name__)
 

@@ -107,6 +107,20 @@ def test_topics_that_a_targets_broker_would_refuse_are_warned_of(tmp_path: Path)
     assert "so are 1 more topics of ot/" in warning.message
 
 
+def test_the_topics_of_other_profiles_are_those_that_are_checked(tmp_path: Path) -> None:
+    """Seen to bite: checked as `uns`, the three levels more of `umh` are found by the broker."""
+    aws = 'broker = "aws"\n'
+
+    (warning,) = topics_beyond(
+        write(tmp_path, f'{aws}payload = "umh"\numh_contract = "_pump_v1"\n')
+    )
+
+    assert "topic umh/v1/" in warning.message
+    assert "/_pump_v1/A would be set aside: 9 slashes" in warning.message
+    assert topics_beyond(write(tmp_path, f'{aws}payload = "asset"\n')) == []
+    assert topics_beyond(write(tmp_path, f'{aws}payload = "batch"\n')) == []
+
+
 def test_what_mqtt_3_1_1_cannot_say_is_warned_of(tmp_path: Path) -> None:
     write(tmp_path, 'mqtt_version = "3.1.1"\n')
 
