@@ -31,7 +31,7 @@ def topics_beyond(places: Places) -> list[Caution]:
 
 def _beyond(plant: Plant, table: dict[str, Any]) -> Iterator[tuple[str, str]]:
     profile = table.get("broker")
-    if profile not in BROKER_PROFILES:
+    if not isinstance(profile, str) or profile not in BROKER_PROFILES:
         return
     tags = [tag for each in plant.devices for group in each.groups for tag in group.tags]
     topics = list(dict.fromkeys(filter(None, (_published(tag, table) for tag in tags))))

@@ -142,10 +142,7 @@ def _target(
         _check_choice(document, where, "kind", table, tuple(TARGETS), findings)
         _check_choice(document, where, "payload", table, tuple(PAYLOADS), findings)
         _check_library(document, where, table, findings)
-        spoken = SESSION_KINDS.get(table.get("payload", ""), table.get("kind"))
-        if spoken != table.get("kind"):
-            text = f"payload {table['payload']!r} is spoken by kind {spoken!r} alone"
-            findings.append(document.finding(f"{where}.payload", text))
+        _check_spoken(document, where, table, findings)
     config = build(_config_of(table), table, document, where, findings)
     if config is None:
         return None
@@ -182,6 +179,17 @@ def _check_choice(
     if isinstance(written, str) and written not in known:
         text = f"unknown {key} {written!r}{suggestion(written, list(known))}"
         findings.append(document.finding(f"{where}.{key}", text))
+
+
+def _check_spoken(
+    document: Document, where: str, table: dict[str, Any], findings: list[Finding]
+) -> None:
+    """Find a profile with sessions of its own at a kind of far side that does not speak it."""
+    payload, kind = table.get("payload"), table.get("kind")
+    spoken = SESSION_KINDS.get(payload, kind) if isinstance(payload, str) else kind
+    if spoken != kind:
+        text = f"payload {payload!r} is spoken by kind {spoken!r} alone"
+        findings.append(document.finding(f"{where}.payload", text))
 
 
 def _check_library(

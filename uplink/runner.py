@@ -132,7 +132,7 @@ class Uplink:
             log.info("connected", target=report.target, address=self._target.address)
         self._told_away = ""
         for note in connection.notes:
-            log.warning("broker is limited", target=report.target, note=note)
+            log.warning("to be known of this connection", target=report.target, note=note)
         report.process_state, report.state, report.error = "running", "online", None
         report.notes = connection.notes
         self._letters.look()

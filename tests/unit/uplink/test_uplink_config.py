@@ -22,6 +22,8 @@ from cryptography.x509.oid import NameOID
 
 from common.clock import now_ns
 from common.errors import ConfigError
+from common.places import Places
+from console.crossing import topics_beyond
 from demo.pki import Pki, make_pki
 from uplink.certificates import validity_of
 from uplink.config import (
@@ -119,6 +121,19 @@ cert_file = "pki/gateway.pem"
     assert "did you mean 'uns'" in found["targets.uns.payload"]
     assert "belong together" in found["targets.lake"]
     assert "unknown table 'broker'" in found["broker"]
+
+
+@pytest.mark.parametrize("key", ["kind", "payload", "broker", "drain"])
+def test_a_list_where_a_word_belongs_is_found_like_any_other_mistake(
+    config_dir: Path, key: str
+) -> None:
+    """Seen to bite, `payload` and `broker`: looked up in a table, a list ended the check."""
+    write(config_dir, re.sub(rf"^{key} = .*\n", "", GOOD, flags=re.MULTILINE) + f'{key} = ["x"]\n')
+
+    (finding, *_) = check_cloud(config_dir)
+
+    assert finding.where == f"targets.uns.{key}"
+    assert topics_beyond(Places(config_dir, config_dir, config_dir)) == []
 
 
 def foreign_key(pki: Pki, folder: Path) -> None:
